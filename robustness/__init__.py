@@ -1,0 +1,1 @@
+"""Trains encoders under many losses and stores what each scored."""

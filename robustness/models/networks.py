@@ -1,0 +1,48 @@
+"""Encoders, which make representations h, and the projector, which makes embeddings z of them."""
+
+import math
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Network(nn.Module):
+    """An encoder and its projector."""
+
+    def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+
+    def forward(
+        self, images: Float[Tensor, "n channels height width"]
+    ) -> tuple[Float[Tensor, "n h_dim"], Float[Tensor, "n z_dim"]]:
+        """Representations and embeddings of a batch of images."""
+        h = self.encoder(images)
+        return h, self.projector(h)
+
+
+def mlp(shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
+    """Pixels - 256 - 128, a ReLU behind each: an encoder for images of a few hundred pixels.
+
+    Returns:
+        The module and the width of its output.
+    """
+    pixels = math.prod(shape)
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU()), 128
+
+
+def projector(width: int, widths: Sequence[int], *, batch_norm: bool) -> nn.Module:
+    """Linear layers of these widths with a ReLU between them.
+
+    Args:
+        width: of the representation.
+        widths: of every layer, the embedding's last.
+        batch_norm: batch normalisation between each layer but the last and its ReLU.
+    """
+    layers: list[nn.Module] = []
+    for hidden in widths[:-1]:
+        layers += [nn.Linear(width, hidden), *([nn.BatchNorm1d(hidden)] if batch_norm else []), nn.ReLU()]
+        width = hidden
+    return nn.Sequential(*layers, nn.Linear(width, widths[-1]))

@@ -1,0 +1,52 @@
+"""How much work a trial is, before it runs: enough to order packs and to fill a progress bar."""
+
+import pandas as pd
+
+from robustness.data import DATASETS
+from robustness.trial import Trial
+
+# Seconds on one CPU core with the mlp encoder, from a run of the quickstart study. Only ratios matter.
+_SECONDS_PER_UPDATE = 0.0012
+_SECONDS_PER_IMAGE = 1e-5
+_SECONDS_PER_EVALUATION = 0.05
+_SECONDS_PER_PROBE = 0.4
+
+
+def num_updates(trial: Trial) -> int:
+    """How many updates a trial makes; 0 for the untrained encoder."""
+    if trial.training is None:
+        return 0
+    training, batch_size = trial.training, int(trial.training["batch_size"])
+    if "updates" in training:
+        return int(training["updates"])
+    if "images" in training:
+        return int(training["images"]) // batch_size
+    return int(training["epochs"]) * steps_per_epoch(trial)
+
+
+def steps_per_epoch(trial: Trial) -> int:
+    """Whole batches in the training split."""
+    assert trial.training is not None
+    return DATASETS[trial.data["dataset"]].num_train // int(trial.training["batch_size"])
+
+
+def evaluation_updates(trial: Trial, *, every: int | None) -> list[int]:
+    """After which updates a trial is evaluated: every `every` epochs if set, and at the end."""
+    total = num_updates(trial)
+    if every is None or trial.training is None:
+        return [total]
+    stride = every * steps_per_epoch(trial)
+    return [*range(stride, total, stride), total]
+
+
+def pack_costs(planned: pd.DataFrame, *, every: int | None) -> dict[str, float]:
+    """Expected core-seconds of every pack, for the most expensive to go first."""
+    costs: dict[str, float] = {}
+    for pack, text in zip(planned["pack_id"], planned["trial"], strict=True):
+        trial = Trial.from_json(text)
+        batch_size = 0 if trial.training is None else int(trial.training["batch_size"])
+        per_update = _SECONDS_PER_UPDATE + _SECONDS_PER_IMAGE * batch_size
+        evaluations = len(evaluation_updates(trial, every=every))
+        seconds = per_update * num_updates(trial) + _SECONDS_PER_EVALUATION * evaluations + _SECONDS_PER_PROBE
+        costs[pack] = costs.get(pack, 0.0) + seconds
+    return costs

@@ -1,0 +1,66 @@
+"""Which configurations of a family are tried: every combination, or scattered points."""
+
+from itertools import product
+
+import numpy as np
+from scipy.stats import qmc
+
+from search_spaces.axes import Axis
+from search_spaces.dimensions import Value
+from search_spaces.study import Design, Family, Study
+
+Configuration = dict[str, Value]
+
+_COORDINATES = 32
+"""Points always have this many coordinates, so that one more axis never moves the others."""
+
+
+def family_axes(study: Study, family: Family) -> list[Axis]:
+    """The axes of one family: the shared ones that it has, then its own."""
+    private = set(family.hyperparameters)
+    foreign = {name for other in study.families.values() for name in other.hyperparameters} - private
+    return [axis for name, axis in study.axes.items() if name not in foreign] + list(family.axes.values())
+
+
+def configurations(study: Study, family: Family) -> list[Configuration]:
+    """All configurations of one family in the order of the design, each once."""
+    if study.design.kind == "grid":
+        axes = family_axes(study, family)
+        combinations = product(*(axis.levels for axis in axes))
+        return [dict(zip((axis.name for axis in axes), values, strict=True)) for values in combinations]
+    found = [_at_point(study, family, point) for point in points(study.design)]
+    return list({tuple(configuration.items()): configuration for configuration in found}.values())
+
+
+def num_configurations(study: Study, family: Family) -> int:
+    """At most how many configurations a family has, without making them."""
+    if study.design.kind == "grid":
+        count = 1
+        for axis in family_axes(study, family):
+            count *= len(axis.levels)
+        return count
+    return study.design.configurations or 0
+
+
+def points(design: Design) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """The points of a scattered design in the unit cube; a larger design begins with a smaller one's.
+
+    Returns:
+        Shape (configurations, 32). Shared axes take the first coordinates, so that point k has the same
+        shared coordinates in every family.
+    """
+    count = design.configurations or 0
+    if design.kind == "random":
+        return np.random.default_rng(design.seed).random((count, _COORDINATES))
+    sobol = qmc.Sobol(_COORDINATES, scramble=True, rng=np.random.default_rng(design.seed))
+    return np.asarray(sobol.random_base2(max(count - 1, 0).bit_length()))[:count]
+
+
+def _at_point(study: Study, family: Family, point: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Configuration:
+    own = {axis.name for axis in family_axes(study, family)}
+    axes = [*study.axes.values(), *family.axes.values()]
+    return {
+        axis.name: axis.dimension.value(float(coordinate))
+        for axis, coordinate in zip(axes, point[: len(axes)], strict=True)
+        if axis.name in own
+    }

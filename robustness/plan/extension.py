@@ -1,0 +1,114 @@
+"""A study that was changed: it may add trials to a folder, and never drop any."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from robustness.plan.trials import cut_packs, plan
+from search_spaces.axes import StudyError
+from search_spaces.study import Study, parse_study
+
+_DECIDE_RESULTS = ("data", "model", "training", "evaluation", "design")
+_FREE = {"evaluation.every", "design.configurations", "data.dataset"}
+
+
+def extend(folder: Path, planned: pd.DataFrame, written: dict[str, Any], study: Study) -> pd.DataFrame:
+    """The plan of `folder` with the trials that `study` adds: old packs keep their members.
+
+    Args:
+        folder: named in messages.
+        planned: the plan that the folder holds.
+        written: the study that the folder holds, as plain data.
+        study: the study as it is now.
+
+    Raises:
+        StudyError: the study no longer plans what the folder holds; says what is gone and what to do.
+    """
+    now = plan(study)
+    gone = planned[~planned["trial_id"].isin(now["trial_id"])]
+    if len(gone):
+        reasons = "; ".join(_reasons(written, study, gone))
+        raise StudyError(
+            f"{study.source}: {folder} holds another study ({len(gone)} of its {len(planned)} trials are not in "
+            f"this one): {reasons}; choose another --out, or put it back"
+        )
+    added = now[~now["trial_id"].isin(planned["trial_id"])]
+    if added.empty:
+        return planned
+    return pd.concat([planned, cut_packs(added, size=study.pack.size)], ignore_index=True)
+
+
+def _reasons(written: dict[str, Any], study: Study, gone: pd.DataFrame) -> Iterator[str]:
+    """What changed, the most telling first: settings, then families, seeds and levels."""
+    old = parse_study(written, "study.yaml")
+    before, after = old.written(), study.written()
+    changed = [
+        f"{key} {_short(value)} -> {_short(other)} is another study"
+        for section in _DECIDE_RESULTS
+        for key, value, other in _differences(section, before[section], after[section])
+        if key not in _FREE
+    ]
+    if changed:
+        yield from changed
+        return
+    yield from _dropped("data.dataset", old.data.datasets, study.data.datasets)
+    yield from _dropped("seeds", old.seeds, study.seeds)
+    yield from _dropped("families", old.families, study.families)
+    for name, axis in old.axes.items():
+        yield from _axis_change(f"axes.{name}", axis.written(), study.axes.get(name))
+    for label, family in old.families.items():
+        if label in study.families:
+            for name, axis in family.axes.items():
+                yield from _axis_change(
+                    f"families.{label}.{name}", axis.written(), study.families[label].axes.get(name)
+                )
+    configurations = (old.design.configurations or 0, study.design.configurations or 0)
+    if configurations[1] < configurations[0]:
+        yield f"design.configurations {configurations[0]} -> {configurations[1]} drops {len(gone)} trials"
+
+
+def _differences(place: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in dict.fromkeys([*before, *after]):
+            yield from _differences(f"{place}.{key}", before.get(key), after.get(key))
+    elif before != after:
+        yield place, before, after
+
+
+def _dropped(place: str, before: Any, after: Any) -> Iterator[str]:
+    missing = [str(value) for value in before if value not in set(after)]
+    if missing:
+        yield f"{place} drops {_listed(missing)}"
+
+
+def _axis_change(place: str, before: Any, axis: Any) -> Iterator[str]:
+    after = axis.written() if axis is not None else None
+    if before == after:
+        return
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        yield f"{place} {_short(before)} -> {_short(after)} is another axis"
+        return
+    old_levels = before.get("values", before.get("levels"))
+    if "values" in before and "values" in after:
+        yield from _dropped(place, before["values"], after["values"])
+    elif isinstance(old_levels, int) and {**before, "levels": 0} == {**after, "levels": 0}:
+        count = after["levels"]
+        yield (
+            f"{place}: levels {old_levels} -> {count} drops levels; "
+            f"use {2 * old_levels - 1}, which keeps them all, or values"
+        )
+    else:
+        yield f"{place} {_short(before)} -> {_short(after)} is another axis"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "(none)"
+    text = str(value) if not isinstance(value, dict) else ", ".join(f"{k} {v}" for k, v in value.items())
+    return text if len(text) <= 60 else f"{text[:57]}..."

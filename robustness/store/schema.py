@@ -1,0 +1,75 @@
+"""The columns of plan, trials and history: one explicit schema, the same in every file."""
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+_text, _whole, _real, _vector = pa.string(), pa.int64(), pa.float64(), pa.list_(pa.float64())
+
+HYPERPARAMETER_COLUMNS = (
+    "temperature", "bandwidth", "gamma", "kernel_scale", "kernel_order", "epsilon", "margin", "slope",
+    "exponent", "power", "bias", "weight", "scale", "redundancy_weight", "invariance_weight",
+    "variance_weight", "covariance_weight",
+)  # fmt: skip
+"""Hyperparameters of every built-in loss, by their names in the losses' signatures."""
+
+_GEOMETRY = (
+    "alignment", "uniformity", "wasserstein", "effective_rank", "effective_rank_centered", "rankme",
+    "participation_ratio", "stable_rank", "numerical_rank", "released_rank", "alpha_req", "lidar",
+    "mean_norm", "total_variance",
+)  # fmt: skip
+
+_identity = [(name, _text) for name in ("trial_id", "pack_id", "study", "design", "family", "loss")]
+_axes = [
+    ("seed", _whole), ("batch_size", _whole), ("projector_dim", _whole), ("batch_policy", _text),
+    ("learning_rate", _real), ("weight_decay", _real),
+    *((name, _real) for name in HYPERPARAMETER_COLUMNS), ("extra_hyperparameters", _text),
+]  # fmt: skip
+_where = [("dataset", _text), ("encoder", _text)]
+_done = [("epochs", _real), ("updates", _whole), ("images", _whole)]
+_scalar_outcomes = [
+    *((name, _real) for name in (
+        "linear_top1", "linear_top1_validation", "knn_top1", "retrieval_top1", "linear_sgd_top1",
+        "z_linear_top1", "z_knn_top1",
+    )),
+    ("collapse", _text), ("h_collapse", _text), ("final_loss", _real),
+    *((f"{space}_{name}", _real) for space in "hz" for name in _GEOMETRY),
+]  # fmt: skip
+_spectra = [("h_spectrum", _vector), ("z_spectrum", _vector)]
+_cost = [
+    ("train_seconds", _real), ("evaluate_seconds", _real), ("selection_seconds", _real),
+    ("images_per_second", _real), ("peak_memory_bytes", _whole), ("device", _text), ("threads", _whole),
+    ("slice_size", _whole), ("fused", pa.bool_()),
+]  # fmt: skip
+_provenance = [
+    ("code_version", _text), ("protocol_version", _whole), ("torch_version", _text),
+    ("finished_at", pa.timestamp("us", tz="UTC")),
+]  # fmt: skip
+
+OUTCOMES = tuple(name for name, _ in [*_scalar_outcomes, *_spectra])
+"""Columns that hold what was measured: null unless the status is ok."""
+
+NUMERIC_OUTCOMES = tuple(name for name, kind in _scalar_outcomes if kind == _real)
+"""Outcomes that a study may name under `analysis.outcome`."""
+
+_metadata = {"robustness.schema_version": str(SCHEMA_VERSION)}
+
+
+def _schema(fields: list[tuple[str, pa.DataType]]) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in fields], metadata=_metadata)
+
+
+PLAN_SCHEMA = _schema([*_identity, *_axes, *_where, ("trial", _text)])
+"""A row a planned trial; `trial` is the canonical JSON whose hash is the trial_id."""
+
+TRIALS_SCHEMA = _schema(
+    [*_identity, ("status", _text), ("error", _text), *_axes, *_where, *_done, *_scalar_outcomes, *_spectra,
+     *_cost, *_provenance]
+)  # fmt: skip
+"""A row a finished trial."""
+
+HISTORY_SCHEMA = _schema(
+    [*_identity, ("seed", _whole), ("batch_size", _whole), ("dataset", _text), ("epoch", _real),
+     *_done[1:], *_scalar_outcomes]
+)  # fmt: skip
+"""A row a trial and evaluated epoch; `final_loss` is the mean loss since the evaluation before."""

@@ -1,0 +1,92 @@
+"""One member of a slice: a network, its optimiser and how it fares."""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from robustness.data import DATASETS
+from robustness.losses import LOSSES
+from robustness.models import Network, build
+from robustness.plan import num_updates, steps_per_epoch
+from robustness.training.schedule import learning_rates
+from robustness.trial import Status, Trial
+
+Images = Float[Tensor, "n channels height width"]
+
+PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Member:
+    """The state of one trial while it trains. Nothing here depends on who shares the slice."""
+
+    def __init__(self, trial: Trial, device: torch.device) -> None:
+        self.trial = trial
+        self.dtype = PRECISIONS[(trial.training or {}).get("precision", "float32")]
+        self.network: Network = build(
+            trial.model["encoder"],
+            trial.model["projector"],
+            shape=DATASETS[trial.data["dataset"]].shape,
+            batch_norm=trial.model["projector_batch_norm"],
+            seed=trial.seed,
+        ).to(device, self.dtype)
+        self.status: Status = "ok"
+        self.error: str | None = None
+        self.updates = 0
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        self.losses_summed = 0
+        self.mean_loss = math.nan
+        self.history: list[dict[str, Any]] = []
+        self.outcomes: dict[str, Any] = {}
+        self.evaluate_seconds = 0.0
+        if trial.training is not None:
+            self.optimizer = _optimizer(trial.training, self.network)
+            self.learning_rates = learning_rates(
+                trial.training, total=num_updates(trial), steps_per_epoch=steps_per_epoch(trial)
+            )
+
+    def update(self, views: tuple[Images, Images]) -> None:
+        """One step on one batch; no synchronisation with the device."""
+        assert self.trial.training is not None
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rates[self.updates]
+        self.network.train()
+        z = self.network(torch.cat(views))[1]
+        first, second = z.chunk(2)
+        loss = LOSSES[self.trial.loss](first, second, **self.trial.hyperparameters)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        clip_norm = self.trial.training.get("clip_norm")
+        if clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip_norm)
+        self.optimizer.step()
+        self.updates += 1
+        self.loss_sum += loss.detach()
+        self.losses_summed += 1
+
+    def close_epoch(self) -> None:
+        """Keep the epoch's mean loss; a loss, gradient or weight that was not finite means `diverged`.
+
+        One look per epoch is enough: a NaN or infinite gradient stays in the weights, and a NaN or
+        infinite loss in the sum.
+        """
+        self.mean_loss = float(self.loss_sum) / max(self.losses_summed, 1)
+        self.loss_sum.zero_()
+        self.losses_summed = 0
+        if not math.isfinite(self.mean_loss):
+            self.fail("diverged", f"the loss was not finite in an epoch that ended at update {self.updates}")
+        elif not all(bool(weights.isfinite().all()) for weights in self.network.parameters()):
+            self.fail("diverged", f"a weight was not finite after update {self.updates}")
+
+    def fail(self, status: Status, error: str) -> None:
+        """Freeze this member; the others go on."""
+        self.status, self.error = status, " ".join(error.split())[:500]
+
+
+def _optimizer(training: dict[str, Any] | Any, network: Network) -> torch.optim.Optimizer:
+    decay = training["weight_decay"]
+    if training["optimizer"] == "adamw":
+        return torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=decay)
+    return torch.optim.SGD(network.parameters(), lr=0.0, momentum=training["momentum"], weight_decay=decay)

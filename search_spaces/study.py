@@ -1,0 +1,316 @@
+"""The validated study file: which losses, over which axes, on which data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from search_spaces.axes import Axis, StudyError, default_axis, fixed_axis, parse_axis, suggestion
+from search_spaces.documents import read_document
+from search_spaces.families import HYPERPARAMETERS, PACK_AXES, SPACES, TRAINING_AXES, UNTRAINED
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=1, strict=True)]
+
+
+class Section(BaseModel):
+    """A part of a study file: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """Which images, and how their views are made; `augmentation: null` is the data set's own preset."""
+
+    dataset: str | list[str]
+    augmentation: str | None = None
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The names, whether one or several were given."""
+        return (self.dataset,) if isinstance(self.dataset, str) else tuple(self.dataset)
+
+
+class Model(Section):
+    """Encoder and projector; `projector` lists the widths of its layers, the embedding's last."""
+
+    encoder: str = "mlp"
+    projector: Annotated[list[Whole], Field(min_length=1)] = [128, 32]
+    projector_batch_norm: Annotated[bool, Field(strict=True)] = False
+
+
+class Training(Section):
+    """How long and how a trial trains; exactly one of epochs, updates and images is fixed."""
+
+    epochs: Whole | None = None
+    updates: Whole | None = None
+    images: Whole | None = None
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Positive = 0.1
+    learning_rate_scaling: Literal["none", "linear", "sqrt"] = "none"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    clip_norm: Positive | None = None
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    precision: Literal["float32", "float64"] = "float32"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_length(cls, raw: Any) -> Any:
+        lengths = ("epochs", "updates", "images")
+        if isinstance(raw, dict):
+            given = [key for key in lengths if raw.get(key) is not None]
+            if len(given) > 1:
+                raise ValueError(f"expected one of epochs, updates and images, got {' and '.join(given)}")
+            if not given:
+                return {**raw, "epochs": 20}
+        return raw
+
+
+class Evaluation(Section):
+    """What is measured: probes, on up to `images` test images, and every so many epochs if `every` is set."""
+
+    probes: list[Literal["linear", "knn"]] = ["linear", "knn"]
+    every: Whole | None = None
+    images: Annotated[int, Field(ge=2, strict=True)] = 10_000
+
+
+class Design(Section):
+    """How configurations are chosen from the axes."""
+
+    kind: Literal["grid", "sobol", "random"] = "grid"
+    configurations: Whole | None = None
+    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+
+    @model_validator(mode="after")
+    def _scattered_designs_have_a_size(self) -> "Design":
+        if self.kind == "grid" and self.configurations is not None:
+            raise ValueError("a grid takes its size from the levels; remove 'configurations'")
+        if self.kind != "grid" and self.configurations is None:
+            raise ValueError(f"a {self.kind} design needs 'configurations', the number of points per family")
+        return self
+
+
+class Resources(Section):
+    """What one worker takes from the machine or cluster."""
+
+    cpus_per_pack: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
+    gpus_per_pack: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+
+
+class Pack(Section):
+    """How many trials are at most stored, and trained side by side, as one unit."""
+
+    size: Whole = 32
+
+
+class Analysis(Section):
+    """What the report asks of the results; `reference` is the family that others are compared with."""
+
+    outcome: str = "linear_top1"
+    direction: Literal["maximize", "minimize"] = "maximize"
+    floor: float | None = None
+    reference: str | None = None
+    tolerances: Annotated[list[Positive], Field(min_length=1)] = [0.005, 0.01, 0.02]
+    equivalence: Positive | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """One loss with its own axes, those that it shares with others left out."""
+
+    label: str
+    loss: str
+    axes: Mapping[str, Axis]
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """The names of the loss's own hyperparameters; none for `untrained`."""
+        return () if self.loss == UNTRAINED else tuple(SPACES[self.loss].hyperparameters)
+
+
+class _File(Section):
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+    data: Data
+    model: Model = Model()
+    training: Training = Training(epochs=20)
+    evaluation: Evaluation = Evaluation()
+    design: Design = Design()
+    seeds: Annotated[int, Field(strict=True)] | list[Annotated[int, Field(ge=0, strict=True)]] = 5
+    axes: dict[str, Any] = {}
+    families: dict[str, Any]
+    resources: Resources = Resources()
+    pack: Pack = Pack()
+    analysis: Analysis = Analysis()
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study file that was read and found right. `source` names it in messages."""
+
+    source: str
+    name: str
+    data: Data
+    model: Model
+    training: Training
+    evaluation: Evaluation
+    design: Design
+    seeds: tuple[int, ...]
+    axes: Mapping[str, Axis]
+    families: Mapping[str, Family]
+    resources: Resources
+    pack: Pack
+    analysis: Analysis
+
+    def written(self) -> dict[str, Any]:
+        """The study as plain data with every default written out; `parse_study` reads it back."""
+        sections = ("data", "model", "training", "evaluation", "design", "resources", "pack", "analysis")
+        plain = {section: getattr(self, section).model_dump(exclude_none=True) for section in sections}
+        families = {
+            label: {"loss": family.loss, **{name: axis.written() for name, axis in family.axes.items()}}
+            for label, family in self.families.items()
+        }
+        axes = {name: axis.written() for name, axis in self.axes.items()}
+        return {"name": self.name, **plain, "seeds": list(self.seeds), "axes": axes, "families": families}
+
+
+def shipped_studies() -> dict[str, str]:
+    """The names of the studies that ship, each with its text."""
+    folder = files("search_spaces") / "studies"
+    texts = {entry.name.removesuffix(".yaml"): entry for entry in folder.iterdir()}
+    return {name: texts[name].read_text("utf-8") for name in sorted(texts)}
+
+
+def load_study(name_or_path: str | Path) -> Study:
+    """Read a study by the name of one that ships, or by its path.
+
+    Raises:
+        StudyError: one line with the place, the rule and the value.
+    """
+    source = str(name_or_path)
+    shipped = shipped_studies()
+    if source in shipped and not Path(source).is_file():
+        return parse_study(read_document(source, shipped[source]), source)
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml") and not path.exists():
+        raise StudyError(f"{source}: no shipped study and no file of this name{suggestion(source, shipped)}")
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text file"
+        raise StudyError(f"{source}: can't read the study file: {reason}") from None
+    return parse_study(read_document(source, text), source)
+
+
+def parse_study(raw: Any, source: str) -> Study:
+    """Check plain data against every rule of the study file; `source` begins each message."""
+    if not isinstance(raw, dict):
+        raise StudyError(f"{source}: expected a mapping with name, data and families, got {raw!r}"[:300])
+    try:
+        file = _File.model_validate(raw)
+    except ValidationError as error:
+        raise StudyError(f"{source}: {_first_line(error)}") from None
+    sections = {key: getattr(file, key) for key in _File.model_fields if key not in ("seeds", "axes", "families")}
+    axes = _axes(source, file.axes)
+    families = {label: _family(source, label, spec, axes) for label, spec in file.families.items()}
+    study = Study(source=source, seeds=_seeds(source, file.seeds), axes=axes, families=families, **sections)
+    _check_whole(study)
+    return study
+
+
+def _axes(source: str, raw: dict[str, Any]) -> dict[str, Axis]:
+    axes = {}
+    for name, spec in raw.items():
+        if name not in HYPERPARAMETERS:
+            raise StudyError(f"{source}: axes.{name}: no axis of this name{suggestion(name, HYPERPARAMETERS)}")
+        axes[name] = parse_axis(f"{source}: axes.{name}", name, spec, HYPERPARAMETERS[name])
+    return axes
+
+
+def _family(source: str, label: str, raw: Any, shared: Mapping[str, Axis]) -> Family:
+    place = f"{source}: families.{label}"
+    if raw == "default" or raw is None:
+        raw = {} if raw is None else "default"
+    elif not isinstance(raw, dict):
+        raise StudyError(f"{place}: expected 'default' or a mapping of hyperparameters, got {raw!r}")
+    loss = raw.get("loss", label) if isinstance(raw, dict) else label
+    if loss == UNTRAINED:
+        if isinstance(raw, dict) and set(raw) - {"loss"}:
+            raise StudyError(f"{place}: untrained has no hyperparameters, got {sorted(set(raw) - {'loss'})}")
+        return Family(label, loss, {})
+    if not isinstance(loss, str) or loss not in SPACES:
+        known = [*SPACES, UNTRAINED]
+        raise StudyError(f"{place}: no family of this name{suggestion(str(loss), known)}")
+    own = SPACES[loss].hyperparameters
+    private = {name: axis for name, axis in own.items() if name not in shared}
+    if raw == "default":
+        return Family(label, loss, {name: default_axis(name, axis) for name, axis in private.items()})
+    axes = {name: fixed_axis(name, axis) for name, axis in private.items()}
+    allowed = {**own, **TRAINING_AXES}
+    for name, spec in raw.items():
+        if name == "loss":
+            continue
+        if name not in allowed:
+            raise StudyError(f"{place}.{name}: {loss} has no such hyperparameter{suggestion(str(name), allowed)}")
+        if name in shared:
+            raise StudyError(f"{place}.{name}: already in 'axes', shared by all families; remove one of the two")
+        axes[name] = parse_axis(f"{place}.{name}", name, spec, allowed[name])
+    return Family(label, loss, axes)
+
+
+def _seeds(source: str, raw: int | list[int]) -> tuple[int, ...]:
+    seeds = tuple(range(raw)) if isinstance(raw, int) else tuple(raw)
+    if not seeds:
+        raise StudyError(f"{source}: seeds: the study plans 0 trials; expected at least one seed, got {raw!r}")
+    if len(set(seeds)) < len(seeds) or max(seeds) >= 2**63:
+        raise StudyError(f"{source}: seeds: expected different whole numbers below 2**63, got {raw!r}")
+    return seeds
+
+
+def _check_whole(study: Study) -> None:
+    if not study.families:
+        raise StudyError(f"{study.source}: families: the study plans 0 trials; expected at least one family")
+    if not study.data.datasets:
+        raise StudyError(f"{study.source}: data.dataset: the study plans 0 trials; expected at least one data set")
+    for name in study.axes:
+        known = {*PACK_AXES, *TRAINING_AXES, *(n for f in study.families.values() for n in f.hyperparameters)}
+        if name not in known:
+            raise StudyError(f"{study.source}: axes.{name}: no family of this study has it{suggestion(name, list(known))}")
+    for tolerance in ("equivalence", "floor"):
+        value = getattr(study.analysis, tolerance)
+        if value is not None and value != value:
+            raise StudyError(f"{study.source}: analysis.{tolerance}: expected a number, got {value!r}")
+    reference = study.analysis.reference
+    if reference is not None and reference not in study.families:
+        hint = suggestion(reference, study.families)
+        raise StudyError(f"{study.source}: analysis.reference: no family of this study{hint}")
+    if study.design.kind != "grid" and len(study.axes) + max(len(f.axes) for f in study.families.values()) > 32:
+        raise StudyError(f"{study.source}: design.kind: scattered designs take at most 32 axes per family")
+
+
+def _first_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    parts = [str(part) for part in first["loc"]]
+    place, message = ".".join(parts), str(first["msg"])
+    if first["type"] == "extra_forbidden":
+        return f"{place}: no such key{suggestion(parts[-1], _known_keys(parts[:-1]))}"
+    if first["type"] == "missing":
+        return f"{place}: this key is missing"
+    message = message.removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{place}: {message}"
+    return f"{place}: {message[0].lower()}{message[1:]}, got {first['input']!r}"
+
+
+def _known_keys(parents: list[str]) -> list[str]:
+    section: type[BaseModel] = _File
+    for parent in parents:
+        annotation = section.model_fields[parent].annotation
+        assert isinstance(annotation, type)
+        assert issubclass(annotation, BaseModel)
+        section = annotation
+    return list(section.model_fields)
