@@ -129,9 +129,7 @@ def _check_value(place: str, value: Value, hyperparameter: Hyperparameter, *, wh
         raise StudyError(f"{place}: expected at least {hyperparameter.least:g}, got {value!r}")
 
 
-def _check_keys(
-    place: str, raw: dict[str, Any], *, required: tuple[str, ...], optional: tuple[str, ...]
-) -> None:
+def _check_keys(place: str, raw: dict[str, Any], *, required: tuple[str, ...], optional: tuple[str, ...]) -> None:
     for key in raw:
         if key not in required + optional:
             raise StudyError(f"{place}.{key}: no such key{suggestion(str(key), list(required + optional))}")

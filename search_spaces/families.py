@@ -81,9 +81,7 @@ SPACES: Mapping[str, Space] = {
     "dhel": Space("decoupled, negatives of the same view only", {"temperature": _TEMPERATURE}),
     "kcl_gaussian": Space("kernel loss, Gaussian kernel", {"bandwidth": _BANDWIDTH, "gamma": _GAMMA}),
     "kcl_log": Space("kernel loss, logarithmic kernel", {"bandwidth": _BANDWIDTH, "gamma": _GAMMA}),
-    "kcl_imq": Space(
-        "kernel loss, inverse multiquadric kernel", {"kernel_scale": _KERNEL_SCALE, "gamma": _GAMMA}
-    ),
+    "kcl_imq": Space("kernel loss, inverse multiquadric kernel", {"kernel_scale": _KERNEL_SCALE, "gamma": _GAMMA}),
 }
 
 UNTRAINED = "untrained"

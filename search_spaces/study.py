@@ -279,7 +279,9 @@ def _check_whole(study: Study) -> None:
     for name in study.axes:
         known = {*PACK_AXES, *TRAINING_AXES, *(n for f in study.families.values() for n in f.hyperparameters)}
         if name not in known:
-            raise StudyError(f"{study.source}: axes.{name}: no family of this study has it{suggestion(name, list(known))}")
+            raise StudyError(
+                f"{study.source}: axes.{name}: no family of this study has it{suggestion(name, list(known))}"
+            )
     for tolerance in ("equivalence", "floor"):
         value = getattr(study.analysis, tolerance)
         if value is not None and value != value:

@@ -6,9 +6,10 @@ hyperparameters that are numbers or tensors of the leading shape (...), and retu
 
 from collections.abc import Callable, Mapping
 
+from torch import Tensor
+
 from robustness.losses.info_nce import dcl, dhel, info_nce, nt_xent
 from robustness.losses.kernel import kcl_gaussian, kcl_imq, kcl_log
-from torch import Tensor
 
 Loss = Callable[..., Tensor]
 

@@ -119,7 +119,5 @@ def dhel(u: Embeddings, v: Embeddings, *, temperature: Hyperparameter) -> PerMem
     return _attract_and_repel(u, v, (energy_u + energy_v) / 2, temperature)
 
 
-def _attract_and_repel(
-    u: Embeddings, v: Embeddings, energy: PerImage, temperature: Hyperparameter
-) -> PerMember:
+def _attract_and_repel(u: Embeddings, v: Embeddings, energy: PerImage, temperature: Hyperparameter) -> PerMember:
     return (energy - positives(u, v) / per_member(temperature, 1)).mean(-1)

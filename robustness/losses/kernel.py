@@ -31,9 +31,7 @@ from robustness.losses.embeddings import (
 Kernel = Callable[[Tensor, Hyperparameter], Tensor]
 
 
-def kcl_gaussian(
-    u: Embeddings, v: Embeddings, *, bandwidth: Hyperparameter, gamma: Hyperparameter
-) -> PerMember:
+def kcl_gaussian(u: Embeddings, v: Embeddings, *, bandwidth: Hyperparameter, gamma: Hyperparameter) -> PerMember:
     """Kernel contrastive loss with the Gaussian kernel K(r) = exp(-bandwidth r).
 
     Args:
@@ -61,9 +59,7 @@ def kcl_log(u: Embeddings, v: Embeddings, *, bandwidth: Hyperparameter, gamma: H
     return _kernel_loss(u, v, lambda r, width: -torch.log1p(width * r) / 2, bandwidth, gamma)
 
 
-def kcl_imq(
-    u: Embeddings, v: Embeddings, *, kernel_scale: Hyperparameter, gamma: Hyperparameter
-) -> PerMember:
+def kcl_imq(u: Embeddings, v: Embeddings, *, kernel_scale: Hyperparameter, gamma: Hyperparameter) -> PerMember:
     """Kernel contrastive loss with the inverse multiquadric kernel K(r) = c / sqrt(c^2 + r).
 
     Args:

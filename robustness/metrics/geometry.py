@@ -99,4 +99,4 @@ def _uniform_quantiles(count: int, dim: int) -> Float[np.ndarray, "count"]:
         return np.asarray(2 * betaincinv(a, a, share) - 1)
     # Denser towards both ends, where quantiles bend; the error is below 1e-6.
     knots = np.sin(np.linspace(0, np.pi / 2, _TABLED_QUANTILES)) ** 2
-    return np.interp(share, knots, 2 * betaincinv(a, a, knots) - 1)
+    return np.asarray(np.interp(share, knots, 2 * betaincinv(a, a, knots) - 1))

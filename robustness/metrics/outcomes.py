@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -62,10 +63,15 @@ def measure(
         for probe in probes:
             outcomes |= {f"{prefix}{name}": value for name, value in _probed(probe, features, num_classes).items()}
     outcomes.pop("z_linear_top1_validation", None)
+    eps = torch.finfo(h["test"].x.dtype).eps
     h_test, z_test = h["test"].x[:num_images], unit_rows(z["test"].x[:num_images])
     for prefix, x, views in (("h", h_test, h_views), ("z", z_test, z_views)):
-        geometry = {"alignment": alignment(*views), "uniformity": uniformity(x), "wasserstein": wasserstein(x)}
-        outcomes |= {f"{prefix}_{name}": value for name, value in (geometry | spectral_metrics(x)).items()}
+        geometry = {
+            "alignment": alignment(*views),
+            "uniformity": uniformity(x),
+            "wasserstein": wasserstein(x),
+        }
+        outcomes |= {f"{prefix}_{name}": value for name, value in (geometry | spectral_metrics(x, eps=eps)).items()}
         outcomes[f"{prefix}_spectrum"] = spectrum(x).tolist()
     outcomes["collapse"] = embedding_collapse(z_test)
     outcomes["h_collapse"] = representation_collapse(h_test)

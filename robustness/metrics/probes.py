@@ -69,7 +69,13 @@ def linear_probe(
 
 
 def knn_top1(
-    train_x: Features, train_y: Labels, test_x: Features, test_y: Labels, *, num_classes: int, k: int | None = None
+    train_x: Features,
+    train_y: Labels,
+    test_x: Features,
+    test_y: Labels,
+    *,
+    num_classes: int,
+    k: int | None = None,
 ) -> float:
     """Share of test images whose nearest training images, by cosine, vote for their class.
 
@@ -84,7 +90,8 @@ def knn_top1(
     # Less than one vote in all, and more for a larger class: it decides ties and nothing else.
     preference = torch.arange(num_classes, device=train.device) / num_classes
     correct = 0
-    for rows, classes in zip(test.split(_ROWS_AT_ONCE), test_y.split(_ROWS_AT_ONCE), strict=True):
+    for start in range(0, len(test), _ROWS_AT_ONCE):
+        rows, classes = test[start : start + _ROWS_AT_ONCE], test_y[start : start + _ROWS_AT_ONCE]
         nearest = (rows @ train.T).topk(min(neighbours, len(train)), dim=1).indices
         votes = F.one_hot(train_y[nearest], num_classes).sum(1)
         correct += int(((votes - preference).argmax(1) == classes).sum())
@@ -111,7 +118,7 @@ def _fit(x: Features, y: Labels, start: Coefficients, strength: float) -> Coeffi
             weights.grad = torch.cat([x.T @ residual + strength * weights[:-1], residual.sum(0, keepdim=True)])
             return -(log_p * target).sum() / len(x) + strength / 2 * weights[:-1].square().sum()
 
-    optimizer.step(objective)  # type: ignore[arg-type]
+    optimizer.step(objective)  # type: ignore[no-untyped-call]
     return weights.detach()
 
 

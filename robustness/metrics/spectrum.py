@@ -16,11 +16,15 @@ Spectrum = Float[Tensor, "rank"]
 
 def spectrum(x: Matrix) -> Spectrum:
     """Singular values of the matrix as it is, in float64, largest first."""
-    return torch.linalg.svdvals(x.double())
+    sigma: Spectrum = torch.linalg.svdvals(x.double())
+    return sigma
 
 
-def spectral_metrics(x: Matrix) -> dict[str, float]:
+def spectral_metrics(x: Matrix, *, eps: float | None = None) -> dict[str, float]:
     """Every spectral number of a set of vectors, taken as they are.
+
+    Args:
+        eps: rounding of the numbers x was computed in; that of its own type unless given.
 
     Returns:
         effective_rank, effective_rank_centered: exp of the entropy of sigma / sum sigma, 1 to min(n, d).
@@ -35,12 +39,13 @@ def spectral_metrics(x: Matrix) -> dict[str, float]:
         Roy & Vetterli, The effective rank, EUSIPCO 2007; Garrido et al., RankMe, ICML 2023,
         arXiv:2210.02885; the released code of Koromilas et al., ICML 2024 (released_rank).
     """
+    rounding = torch.finfo(x.dtype).eps if eps is None else eps
     x = x.double()
     mean = x.mean(0)
     sigma, sigma_centered = spectrum(x), spectrum(x - mean)
-    floor = max(x.shape) * torch.finfo(torch.float64).eps * sigma[0]
+    floor = max(x.shape) * sigma[0]
     # What centring leaves of equal rows is rounding, which would count as full rank.
-    sigma_centered = torch.where(sigma_centered > floor, sigma_centered, 0.0)
+    sigma_centered = torch.where(sigma_centered > floor * torch.finfo(torch.float64).eps, sigma_centered, 0.0)
     variances = sigma_centered.square() / max(len(x) - 1, 1)
     total = variances.sum()
     return {
@@ -49,7 +54,7 @@ def spectral_metrics(x: Matrix) -> dict[str, float]:
         "rankme": _rankme(sigma),
         "participation_ratio": float(total.square() / variances.square().sum()),
         "stable_rank": float(total / variances[0]),
-        "numerical_rank": float((sigma > floor).sum()),
+        "numerical_rank": float((sigma > floor * rounding).sum()),
         "released_rank": float((variances > 1e-5).sum()),
         "mean_norm": float(mean.norm()),
         "total_variance": float(total),

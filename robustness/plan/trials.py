@@ -64,8 +64,12 @@ def check(study: Study) -> None:
         raise StudyError(f"{place}: model.encoder: no encoder of this name{hint}")
     _check_outcome(study)
     _check_batches(study)
-    count = len(study.data.datasets) * len(study.seeds) * sum(
-        1 if family.loss == UNTRAINED else num_configurations(study, family) for family in study.families.values()
+    count = (
+        len(study.data.datasets)
+        * len(study.seeds)
+        * sum(
+            1 if family.loss == UNTRAINED else num_configurations(study, family) for family in study.families.values()
+        )
     )
     if count > MOST_TRIALS:
         raise StudyError(f"{place}: the study plans {count:,} trials; expected at most {MOST_TRIALS:,}")

@@ -60,7 +60,8 @@ def read_plan(folder: Path) -> pd.DataFrame:
     """
     if not plan_path(folder).is_file():
         raise StoreError(f"{folder}: no study here: plan.parquet is missing")
-    return _read_file(plan_path(folder), PLAN_SCHEMA).to_pandas()
+    plan: pd.DataFrame = _read_file(plan_path(folder), PLAN_SCHEMA).to_pandas()
+    return plan
 
 
 def read_study(folder: Path) -> dict[str, Any]:

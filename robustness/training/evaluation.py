@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustness.data import AUGMENTATIONS, DATASETS, Splits, two_views
+from robustness.data import DATASETS, Splits, two_views
 from robustness.metrics import Labelled, measure
 from robustness.seeds import derive
 from robustness.training.member import Member
@@ -31,8 +31,7 @@ class ProbeSet:
 def probe_set(trial: Trial, splits: Splits) -> ProbeSet:
     """The probe set of a trial: it depends on its data, its seed and `evaluation.images`."""
     num_images = int(trial.evaluation["images"])
-    augmentation = AUGMENTATIONS[trial.data["augmentation"]]()
-    views = two_views(splits.test.images[:num_images], augmentation, seed=derive(trial.seed, "probe"))
+    views = two_views(splits.test.images[:num_images], trial.data["augmentation"], seed=derive(trial.seed, "probe"))
     return ProbeSet(splits, views, DATASETS[trial.data["dataset"]].num_classes, num_images)
 
 
@@ -43,7 +42,11 @@ def evaluate(member: Member, probes: ProbeSet, *, epoch: float, final: bool) -> 
     nearest neighbours follow accuracy over epochs as well.
     """
     started = time.perf_counter()
-    splits = {"train": probes.splits.train, "validation": probes.splits.validation, "test": probes.splits.test}
+    splits = {
+        "train": probes.splits.train,
+        "validation": probes.splits.validation,
+        "test": probes.splits.test,
+    }
     features = {name: _features(member, split.images) for name, split in splits.items()}
     views = [_features(member, view) for view in probes.views]
     if not all(bool(x.isfinite().all()) for pair in [*features.values(), *views] for x in pair):
@@ -67,5 +70,6 @@ def evaluate(member: Member, probes: ProbeSet, *, epoch: float, final: bool) -> 
 @torch.no_grad()
 def _features(member: Member, images: Tensor) -> tuple[Tensor, Tensor]:
     member.network.eval()
-    parts = [member.network(part.to(member.dtype)) for part in images.split(_IMAGES_AT_ONCE)]
-    return torch.cat([h for h, _ in parts]).double(), torch.cat([z for _, z in parts]).double()
+    starts = range(0, len(images), _IMAGES_AT_ONCE)
+    parts = [member.network(images[start : start + _IMAGES_AT_ONCE].to(member.dtype)) for start in starts]
+    return torch.cat([h for h, _ in parts]), torch.cat([z for _, z in parts])

@@ -1,6 +1,7 @@
 """One member of a slice: a network, its optimiser and how it fares."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ class Member:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rates[self.updates]
         self.network.train()
-        z = self.network(torch.cat(views))[1]
+        z = self.network(torch.cat(views).to(self.dtype))[1]
         first, second = z.chunk(2)
         loss = LOSSES[self.trial.loss](first, second, **self.trial.hyperparameters)
         self.optimizer.zero_grad()
@@ -85,7 +86,7 @@ class Member:
         self.status, self.error = status, " ".join(error.split())[:500]
 
 
-def _optimizer(training: dict[str, Any] | Any, network: Network) -> torch.optim.Optimizer:
+def _optimizer(training: Mapping[str, Any], network: Network) -> torch.optim.Optimizer:
     decay = training["weight_decay"]
     if training["optimizer"] == "adamw":
         return torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=decay)

@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 
-from robustness.data import AUGMENTATIONS, DATASETS, Splits, epoch_batches, two_views
+from robustness.data import DATASETS, Splits, epoch_batches, two_views
 from robustness.plan import evaluation_updates, num_updates, steps_per_epoch
 from robustness.seeds import derive
 from robustness.training.devices import describe, peak_memory_bytes, reset_peak_memory
@@ -58,7 +58,12 @@ def train_pack(
 
 
 def _train_slice(
-    trials: Sequence[Trial], probes: ProbeSet, *, every: int | None, device: torch.device, on_progress: Progress
+    trials: Sequence[Trial],
+    probes: ProbeSet,
+    *,
+    every: int | None,
+    device: torch.device,
+    on_progress: Progress,
 ) -> list[TrialResult]:
     started = time.perf_counter()
     reset_peak_memory(device)
@@ -81,41 +86,38 @@ def _train_slice(
     return [_result(member, cost) for member in members]
 
 
-def _train_in_lockstep(
-    members: list[Member], probes: ProbeSet, *, every: int | None, on_progress: Progress
-) -> None:
+def _train_in_lockstep(members: list[Member], probes: ProbeSet, *, every: int | None, on_progress: Progress) -> None:
     trial = members[0].trial
     assert trial.training is not None
     batch_size, steps, total = int(trial.training["batch_size"]), steps_per_epoch(trial), num_updates(trial)
     evaluations = set(evaluation_updates(trial, every=every))
-    augmentation = AUGMENTATIONS[trial.data["augmentation"]]()
-    images = probes.splits.train.images
+    images, preset = probes.splits.train.images, trial.data["augmentation"]
     done = 0
     while done < total:
         epoch = done // steps
         batches = epoch_batches(len(images), batch_size=batch_size, seed=trial.seed, epoch=epoch)
         for step, indices in enumerate(batches[: total - done]):
             seed = derive(trial.seed, "augment", batch_size, epoch, step)
-            first, second = two_views(images[indices.to(images.device)], augmentation, seed=seed)
+            views = two_views(images[indices.to(images.device)], preset, seed=seed)
             for member in members:
-                _guarded(member, lambda m, a=first, b=second: m.update((a.to(m.dtype), b.to(m.dtype))))
+                _guarded(member, partial(member.update, views))
         done = min(done + steps, total)
         for member in members:
-            _guarded(member, Member.close_epoch)
+            _guarded(member, member.close_epoch)
             if done in evaluations:
-                _guarded(member, lambda m, at=done / steps, final=done == total: evaluate(m, probes, epoch=at, final=final))
+                _guarded(member, partial(evaluate, member, probes, epoch=done / steps, final=done == total))
         on_progress(done / total)
 
 
-def _guarded(member: Member, action: Callable[[Member], None]) -> None:
-    """Act on a member that is well; an exception ends this member's trial and no other's."""
+def _guarded(member: Member, action: Callable[[], None]) -> None:
+    """Let a member that is well act; an exception ends this member's trial and no other's."""
     if member.status != "ok":
         return
     try:
-        action(member)
+        action()
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a loss raises belongs into its row
+    except Exception as error:
         member.fail("error", f"{type(error).__name__}: {error}")
 
 

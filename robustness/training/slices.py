@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from robustness.models import build
 from robustness.data import DATASETS
+from robustness.models import build
 from robustness.trial import Trial
 
 _STATE_BYTES = 2**30
