@@ -15,6 +15,8 @@ from search_spaces.families import HYPERPARAMETERS, PACK_AXES, SPACES, TRAINING_
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Whole = Annotated[int, Field(ge=1, strict=True)]
 
+MOST_SEEDS = 1_000_000
+
 
 class Section(BaseModel):
     """A part of a study file: frozen, and unknown keys are errors."""
@@ -263,6 +265,8 @@ def _family(source: str, label: str, raw: Any, shared: Mapping[str, Axis]) -> Fa
 
 
 def _seeds(source: str, raw: int | list[int]) -> tuple[int, ...]:
+    if isinstance(raw, int) and raw > MOST_SEEDS:
+        raise StudyError(f"{source}: seeds: expected at most {MOST_SEEDS:,}, got {raw:,}")
     seeds = tuple(range(raw)) if isinstance(raw, int) else tuple(raw)
     if not seeds:
         raise StudyError(f"{source}: seeds: the study plans 0 trials; expected at least one seed, got {raw!r}")

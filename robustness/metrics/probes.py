@@ -29,12 +29,12 @@ class LinearProbe:
 
 
 def linear_probe(
-    train_x: Features,
-    train_y: Labels,
-    validation_x: Features,
-    validation_y: Labels,
-    test_x: Features,
-    test_y: Labels,
+    train_x: Float[Tensor, "train dim"],
+    train_y: Int[Tensor, "train"],
+    validation_x: Float[Tensor, "validation dim"],
+    validation_y: Int[Tensor, "validation"],
+    test_x: Float[Tensor, "test dim"],
+    test_y: Int[Tensor, "test"],
     *,
     num_classes: int,
 ) -> LinearProbe:
@@ -69,10 +69,10 @@ def linear_probe(
 
 
 def knn_top1(
-    train_x: Features,
-    train_y: Labels,
-    test_x: Features,
-    test_y: Labels,
+    train_x: Float[Tensor, "train dim"],
+    train_y: Int[Tensor, "train"],
+    test_x: Float[Tensor, "test dim"],
+    test_y: Int[Tensor, "test"],
     *,
     num_classes: int,
     k: int | None = None,

@@ -33,6 +33,7 @@ class Member:
             batch_norm=trial.model["projector_batch_norm"],
             seed=trial.seed,
         ).to(device, self.dtype)
+        self.hyperparameters = {name: float(value) for name, value in trial.hyperparameters.items()}
         self.status: Status = "ok"
         self.error: str | None = None
         self.updates = 0
@@ -56,7 +57,7 @@ class Member:
         self.network.train()
         z = self.network(torch.cat(views).to(self.dtype))[1]
         first, second = z.chunk(2)
-        loss = LOSSES[self.trial.loss](first, second, **self.trial.hyperparameters)
+        loss = LOSSES[self.trial.loss](first, second, **self.hyperparameters)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         clip_norm = self.trial.training.get("clip_norm")

@@ -1,0 +1,1 @@
+"""Reads a store or any table, computes, draws and reports."""

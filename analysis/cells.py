@@ -1,0 +1,184 @@
+"""The outcomes of one family as an array: a row a configuration, a column a seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.table import Axis, Table
+from search_spaces.dimensions import transform
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+FAILED = "failed"
+"""The outcome that is 1 for a failed trial and 0 for one that ended well."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One family on one data set, larger is better.
+
+    Every configuration has the same weight under the reference measure: a grid is uniform over the
+    levels of each axis, and scattered points were drawn from that measure itself.
+
+    Args:
+        axes: the varying axes, in the order of the columns of `settings`.
+        settings: (n, axes) the axis values of each configuration, sorted.
+        points: (n, d) the same on transformed axes, ranges mapped to [0, 1].
+        blocks: (n,) which batch size: runs of a batch size and seed see the same batches.
+        outcome: (n, S) outcome times `sign`, failures at the floor, NaN where there is no trial.
+        selection: (n, S) likewise, the column on which maxima are chosen.
+        failed: (n, S) whether the trial failed.
+        sign: 1, or -1 where a smaller outcome is better.
+        floor: the floor times `sign`.
+    """
+
+    dataset: str
+    family: str
+    axes: tuple[Axis, ...]
+    settings: pd.DataFrame
+    points: Floats
+    blocks: NDArray[np.intp]
+    outcome: Floats
+    selection: Floats
+    failed: Bools
+    sign: float
+    floor: float
+
+    @property
+    def num_configs(self) -> int:
+        """Configurations with at least one trial."""
+        return len(self.outcome)
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds with at least one trial."""
+        return int(np.isfinite(self.outcome).any(axis=0).sum())
+
+    @property
+    def succeeded(self) -> Floats:
+        """The outcomes of the trials that ended well, NaN elsewhere."""
+        return np.where(self.failed, np.nan, self.outcome)
+
+
+def cells(table: Table, dataset: str, family: str, outcome: str) -> Cells | None:
+    """Arrange the trials of one family; None where no trial has this outcome.
+
+    Failures enter at the floor, `stopped` rows are left out, and an infinite outcome counts as a failure.
+    """
+    trials = table.trials
+    of_dataset = trials["dataset"] == dataset
+    rows = trials[of_dataset & (trials["family"] == family) & (trials["status"] != "stopped")]
+    axes = table.axes.get(family, ())
+    names = [axis.name for axis in axes]
+    rows = rows.sort_values([*names, "seed"], kind="stable", ignore_index=True)
+    values, selection, failed = _columns(table, rows, dataset, outcome)
+    if not np.isfinite(values).any():
+        return None
+    keys, order = _configurations(rows, names)
+    # Every family of a data set has the same columns, so that their trials can be paired.
+    seeds = np.unique(trials.loc[of_dataset, "seed"].to_numpy())
+    columns = np.searchsorted(seeds, rows["seed"].to_numpy())
+
+    def arranged(column: Floats) -> Floats:
+        array = np.full((len(keys), len(seeds)), np.nan)
+        array[order, columns] = np.where(np.isfinite(values), column, np.nan)
+        return array
+
+    kept = np.flatnonzero(np.isfinite(arranged(values)).any(axis=1))
+    settings = keys.iloc[kept].reset_index(drop=True)
+    smaller_is_better = outcome == FAILED or table.direction_of(outcome) == "minimize"
+    sign = -1.0 if smaller_is_better else 1.0
+    return Cells(
+        dataset=dataset,
+        family=family,
+        axes=axes,
+        settings=settings,
+        points=unit_points(settings, axes),
+        blocks=_blocks(settings),
+        outcome=sign * arranged(values)[kept],
+        selection=sign * arranged(selection)[kept],
+        failed=arranged(failed.astype(float))[kept] > 0,
+        sign=sign,
+        floor=sign * (1.0 if outcome == FAILED else table.floor_of(dataset, outcome)),
+    )
+
+
+def _columns(table: Table, rows: pd.DataFrame, dataset: str, outcome: str) -> tuple[Floats, Floats, Bools]:
+    """The outcome, the column on which its maxima are chosen, and which rows failed."""
+    failed = (rows["status"] != "ok").to_numpy()
+    values, failed = _column(table, rows, failed, dataset, outcome)
+    if outcome != table.outcome or table.selection is None:
+        return values, values, failed
+    selection, _ = _column(table, rows, failed, dataset, table.selection)
+    complete = np.isfinite(selection[np.isfinite(values)]).all()
+    return values, selection if complete else values, failed
+
+
+def all_cells(table: Table, dataset: str, outcome: str) -> list[Cells]:
+    """The cells of every family of a data set that has this outcome, in the order of the families' names."""
+    found = [cells(table, dataset, family, outcome) for family in sorted(table.axes)]
+    return [family for family in found if family is not None]
+
+
+def unit_points(settings: pd.DataFrame, axes: Sequence[Axis]) -> Floats:
+    """Configurations on transformed axes: a numeric axis is one column, its range mapped to [0, 1].
+
+    A category is one column per level, 1/sqrt(2) where it applies, so that two levels are 1 apart.
+    """
+    columns: list[Floats] = []
+    for axis in axes:
+        values = settings[axis.name]
+        if axis.scale is None:
+            columns += [(values == level).to_numpy(dtype=float) / np.sqrt(2.0) for level in axis.levels]
+        else:
+            columns.append(unit_coordinate(values.to_numpy(dtype=float), axis))
+    return np.column_stack(columns) if columns else np.zeros((len(settings), 0))
+
+
+def unit_coordinate(values: Floats, axis: Axis) -> Floats:
+    """Where values of a numeric axis lie between its ends, on its scale."""
+    scale = axis.scale or "linear"
+    low, high = transform(axis.low, scale), transform(axis.high, scale)
+    return np.array([(transform(float(value), scale) - low) / (high - low) for value in values])
+
+
+def axis_values(coordinates: Floats, axis: Axis) -> Floats:
+    """The inverse of `unit_coordinate`."""
+    scale = axis.scale or "linear"
+    low, high = transform(axis.low, scale), transform(axis.high, scale)
+    inner = low + np.asarray(coordinates) * (high - low)
+    if scale == "linear":
+        return inner
+    return np.exp2(inner) if scale == "log2" else np.exp(inner)
+
+
+def _column(table: Table, rows: pd.DataFrame, failed: Bools, dataset: str, name: str) -> tuple[Floats, Bools]:
+    """A column with failures at its floor, and which rows count as failures of it."""
+    if name == FAILED:
+        return failed.astype(float), failed
+    if not table.trials[name].notna().any():
+        # A column that was never measured must not turn into one of failures.
+        return np.full(len(rows), np.nan), failed
+    values = rows[name].to_numpy(dtype=float, na_value=np.nan)
+    failed = failed | np.isinf(values)
+    return np.where(failed, table.floor_of(dataset, name), values), failed
+
+
+def _configurations(rows: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame, NDArray[np.intp]]:
+    """The different configurations in the order of the rows, and the configuration of each row."""
+    if not names:
+        return pd.DataFrame(index=range(1)), np.zeros(len(rows), dtype=np.intp)
+    groups = rows.groupby(names, sort=True, dropna=False)
+    order = groups.ngroup().to_numpy().astype(np.intp)
+    keys = rows[names].assign(_order=order).drop_duplicates("_order").sort_values("_order")
+    return keys[names].reset_index(drop=True), order
+
+
+def _blocks(settings: pd.DataFrame) -> NDArray[np.intp]:
+    if "batch_size" not in settings:
+        return np.zeros(len(settings), dtype=np.intp)
+    return np.unique(settings["batch_size"].to_numpy(), return_inverse=True)[1].astype(np.intp)

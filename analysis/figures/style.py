@@ -1,0 +1,153 @@
+"""What all figures share: ink, families' colours, sheets of small panels."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import seaborn as sns
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from analysis.labels import short
+
+INK, FAINT, RULE, PAPER = "#1b1b1f", "#65656e", "#d9d9de", "#fefefe"
+"""Text, quiet text, grid lines, background: a page puts its own, light or dark, in their place."""
+
+WIDTH = 9.0
+"""Inches. At 900 pixels a point of type is 1.4 pixels."""
+
+_STRIP_WIDTH = 4.4
+"""Inches that a legend and a colour bar need side by side."""
+
+_RC: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.0,
+    "axes.titlesize": 9.0,
+    "axes.labelsize": 8.0,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 8.0,
+    "axes.linewidth": 0.8,
+    "xtick.major.size": 3.0,
+    "ytick.major.size": 3.0,
+    "xtick.major.width": 0.8,
+    "ytick.major.width": 0.8,
+    "axes.titleweight": "bold",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.facecolor": "none",
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "grid.color": RULE,
+    "figure.facecolor": PAPER,
+    # A family's label may hold a dollar sign: text is text, never formulas.
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "robustness",
+    "path.simplify": False,
+}
+
+# Okabe and Ito's colours without yellow, which vanishes on white, and with our ink for their black.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_LINES = ("-", "--", "-.", (0, (1, 1.2)), (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (3, 1.5)))
+
+
+@dataclass(frozen=True)
+class FamilyStyle:
+    """Three signs for one family, so that it is told apart without colour; `line` is a line style."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A figure of equal panels in reading order, and a strip for what they share.
+
+    Args:
+        area: left, bottom, width and height of the strip in inches.
+    """
+
+    figure: Figure
+    panels: tuple[Axes, ...]
+    columns: int
+    area: tuple[float, float, float, float]
+
+    def is_first_column(self, index: int) -> bool:
+        """Whether a panel stands at the left edge, where the label of y goes."""
+        return index % self.columns == 0
+
+    def strip(self, left: float, right: float, bottom: float, height: float) -> Axes:
+        """Axes in the strip: left and right as shares of its width, bottom and height in inches."""
+        from_left, from_bottom, width, _ = self.area
+        tall = self.figure.get_figheight()
+        corner = (from_left + left * width) / WIDTH, (from_bottom + bottom) / tall
+        return self.figure.add_axes((*corner, (right - left) * width / WIDTH, height / tall))
+
+
+def family_styles(families: Sequence[str]) -> dict[str, FamilyStyle]:
+    """The signs of every family; colours repeat after seven, together with another marker and line."""
+    count = len(_COLOURS)
+    return {
+        family: FamilyStyle(
+            _COLOURS[k % count], _MARKERS[(k + k // count) % count], _LINES[(k + 2 * (k // count)) % count]
+        )
+        for k, family in enumerate(families)
+    }
+
+
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """House style for everything that is drawn inside; restores the caller's settings."""
+    with (
+        rc_context(),
+        sns.axes_style("ticks", rc=_RC),
+        sns.plotting_context("paper", rc=_RC),
+        rc_context(_RC),
+    ):
+        yield
+
+
+def sheet(count: int, *, columns: int, height: float, strip: float) -> Sheet:
+    """Cut a page into `count` equal panels of `height` inches, with a strip of `strip` inches.
+
+    The strip stands in what the last row leaves free where that is wide enough, else below. Every length is
+    fixed in inches: what fits once fits for any numbers, and a layout engine's passes are saved.
+    """
+    left, right, top, bottom = 0.62, 0.13, 0.32, 0.5
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    width, tall = WIDTH / columns, top + height + bottom
+    free = (rows * columns - count) * width
+    below = 0.0 if free >= _STRIP_WIDTH else strip
+    figure = Figure(figsize=(WIDTH, rows * tall + below))
+    FigureCanvasAgg(figure)
+    panels = []
+    for index in range(count):
+        row, column = divmod(index, columns)
+        corner = column * width + left, below + (rows - 1 - row) * tall + bottom
+        size = width - left - right, height
+        scale = WIDTH, figure.get_figheight()
+        shares = [length / scale[k % 2] for k, length in enumerate((*corner, *size))]
+        panels.append(figure.add_axes((shares[0], shares[1], shares[2], shares[3])))
+    area = (0.0, 0.0, WIDTH, strip) if below else (WIDTH - free + 0.3, 0.15, free - 0.3, strip)
+    return Sheet(figure, tuple(panels), columns, area)
+
+
+def set_title(axes: Axes, label: str) -> None:
+    """A panel's title, at its left edge."""
+    axes.set_title(short(label), loc="left", pad=5)
+
+
+def scaled_ticks(factor: float) -> FuncFormatter:
+    """Tick labels in the shown unit; six digits, so that .07 x 100 is 7 and not 7.000000000000001."""
+    return FuncFormatter(lambda value, _: f"{float(f'{value * factor:.6g}'):g}")

@@ -1,0 +1,114 @@
+"""How columns and numbers are written for a reader: accuracies in percent, everything else as it is."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+MISSING = "\u2013"
+PLUS_MINUS = "\u00b1"
+
+_ACCURACIES = {
+    "linear_top1": "linear probe accuracy",
+    "linear_top1_validation": "linear probe validation accuracy",
+    "linear_sgd_top1": "linear probe (SGD) accuracy",
+    "knn_top1": "nearest-neighbour accuracy",
+    "retrieval_top1": "retrieval accuracy",
+    "z_linear_top1": "linear probe accuracy of embeddings",
+    "z_knn_top1": "nearest-neighbour accuracy of embeddings",
+}
+_SPACES = {"h_": "representations", "z_": "embeddings"}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """An outcome as it is shown.
+
+    Args:
+        column: its name in the tables.
+        label: its name in words, in lower case.
+        unit: what stands behind the number, empty where it has none.
+        difference_unit: what stands behind a difference of two such numbers.
+        factor: shown number divided by stored number.
+        digits: digits after the point.
+    """
+
+    column: str
+    label: str
+    unit: str = ""
+    difference_unit: str = ""
+    factor: float = 1.0
+    digits: int = 3
+
+    @property
+    def title(self) -> str:
+        """The label with its unit, as an axis carries it."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    def number(self, value: float | None) -> str:
+        """The number without its unit, a dash where there is none."""
+        if value is None or math.isnan(value):
+            return MISSING
+        return f"{value * self.factor:.{self.digits}f}"
+
+    def text(self, value: float | None) -> str:
+        """The number with its unit."""
+        return _with_unit(self.number(value), self.unit)
+
+    def difference(self, value: float | None) -> str:
+        """A difference of two such numbers with its unit."""
+        return _with_unit(self.number(value), self.difference_unit)
+
+
+def share(value: float | None) -> str:
+    """A share 0..1 in whole percent, a dash where there is none; only 0 is 0 % and only 1 is 100 %."""
+    if value is None or math.isnan(value):
+        return MISSING
+    if 0 < value < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 < value < 1 else f"{value * 100:.0f} %"
+
+
+def quantity(column: str) -> Quantity:
+    """How an outcome column is shown."""
+    if column in _ACCURACIES:
+        return Quantity(column, _ACCURACIES[column], "%", "percentage points", factor=100.0, digits=1)
+    if column == "failed":
+        return Quantity(column, "failed trials", "%", "percentage points", factor=100.0, digits=0)
+    digits = 1 if "rank" in column else 3
+    prefix = column[:2]
+    if prefix in _SPACES:
+        return Quantity(column, f"{words(column[2:])} of {_SPACES[prefix]}", digits=digits)
+    return Quantity(column, words(column), digits=digits)
+
+
+def words(name: str) -> str:
+    """A column's name in words."""
+    return name.replace("_", " ")
+
+
+def level(value: Any) -> str:
+    """A value of an axis: three significant digits for numbers that are not whole."""
+    if isinstance(value, str):
+        return value
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e6 else f"{value:.3g}"
+
+
+def short(label: str, *, longest: int = 28) -> str:
+    """A label that fits above a panel; a longer one ends in an ellipsis."""
+    return label if len(label) <= longest else label[: longest - 1] + "\u2026"
+
+
+def listed(names: list[str]) -> str:
+    """`a`, `a and b`, or `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 trial`, `2 trials`, `1,050 trials`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _with_unit(number: str, unit: str) -> str:
+    if number == MISSING or not unit:
+        return number
+    return f"{number} {unit}"

@@ -1,0 +1,121 @@
+"""What was run: the study, its trials by status, their cost and the versions that made them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.labels import MISSING, counted, level, listed, words
+from analysis.report.results import has_failed
+from analysis.table import Axis, Table
+from search_spaces import Study
+
+COLLAPSE = ("none", "dimensional", "complete")
+"""Categories of the `collapse` column, from harmless to useless."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of the page: its columns' titles, and rows of text; the first column names the row."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def facts(study: Study, stored: pd.DataFrame, *, num_planned: int) -> list[tuple[str, str]]:
+    """Pairs of a term and what was the case."""
+    ok, failed = int((stored["status"] == "ok").sum()), int(has_failed(stored).sum())
+    left = f"; {num_planned - len(stored):,} still to run" if len(stored) < num_planned else ""
+    counts = f"{num_planned:,} planned, {len(stored):,} stored, {ok:,} ok, {failed:,} failed{left}"
+    return [
+        ("Study", study.name),
+        ("Data", listed(list(study.data.datasets))),
+        ("Model", _model(study)),
+        ("Training", _training(study)),
+        ("Design", _design(study)),
+        ("Seeds", f"{len(study.seeds)} ({', '.join(str(seed) for seed in study.seeds)})"),
+        ("Trials", counts),
+        ("Training time", f"{_duration(stored['train_seconds'].sum())} over all workers"),
+        ("Device", _versions(stored, "device")),
+        ("Versions", _program_versions(stored)),
+    ]
+
+
+def status_counts(planned: pd.DataFrame, stored: pd.DataFrame) -> Grid:
+    """Trials by family and status; only statuses that occur have a column."""
+    statuses = [status for status in ("ok", *sorted(set(stored["status"]) - {"ok"})) if status]
+    rows = []
+    for family in planned["family"].drop_duplicates():
+        mine = stored[stored["family"] == family]
+        by_status = [int((mine["status"] == status).sum()) for status in statuses]
+        count = int((planned["family"] == family).sum())
+        rows.append([family, *(f"{number:,}" for number in (count, *by_status, count - len(mine)))])
+    return Grid(["family", "planned", *(words(status) for status in statuses), "not run yet"], rows)
+
+
+def collapse_counts(table: Table, dataset: str) -> Grid:
+    """Trials by family and category of collapse of the embeddings; failed trials have none."""
+    rows = []
+    every = pd.concat([frame for frame in (table.trials, table.baseline) if len(frame)])
+    for family in [*table.axes, *table.baseline["family"].unique()]:
+        trials = every[(every["dataset"] == dataset) & (every["family"] == family)]
+        counts = [int((trials["collapse"] == category).sum()) for category in COLLAPSE]
+        rows.append([family, *(f"{count:,}" for count in counts), f"{len(trials) - sum(counts):,}"])
+    return Grid(["family", *COLLAPSE, "not measured"], rows)
+
+
+def axis_ranges(table: Table) -> Grid:
+    """The range of every varying axis: what the numbers are true for."""
+    rows = [[family, *_range(axis)] for family, axes in table.axes.items() for axis in axes]
+    return Grid(["family", "axis", "scale", "from", "to", "levels"], rows)
+
+
+def _range(axis: Axis) -> list[str]:
+    if axis.scale is None:
+        return [words(axis.name), MISSING, MISSING, MISSING, ", ".join(str(value) for value in axis.levels)]
+    return [
+        words(axis.name),
+        axis.scale,
+        level(axis.low),
+        level(axis.high),
+        f"{len(axis.levels)}" if axis.levels else "continuous",
+    ]
+
+
+def _model(study: Study) -> str:
+    widths = " \u2192 ".join(str(width) for width in study.model.projector)
+    normalised = " with batch normalisation" if study.model.projector_batch_norm else ""
+    return f"{study.model.encoder} encoder; projector {widths}{normalised}"
+
+
+def _training(study: Study) -> str:
+    training = study.training
+    lengths = {"epoch": training.epochs, "update": training.updates, "image": training.images}
+    length = next(counted(count, unit) for unit, count in lengths.items() if count is not None)
+    rate = f"learning rate {training.learning_rate:g}, {training.schedule} schedule"
+    return f"{length} of {training.optimizer}, {rate}"
+
+
+def _design(study: Study) -> str:
+    if study.design.kind == "grid":
+        return "complete grid"
+    return f"{study.design.configurations} {study.design.kind} points per family, seed {study.design.seed}"
+
+
+def _versions(stored: pd.DataFrame, column: str) -> str:
+    """The different values of a column, with the number of trials where there are several."""
+    counts = stored[column].dropna().value_counts().sort_index()
+    if len(counts) == 1:
+        return str(counts.index[0])
+    return ", ".join(f"{value} ({counted(count, 'trial')})" for value, count in counts.items()) or MISSING
+
+
+def _program_versions(stored: pd.DataFrame) -> str:
+    names = {"code_version": "robustness", "protocol_version": "protocol", "torch_version": "torch"}
+    return "; ".join(f"{name} {_versions(stored, column)}" for column, name in names.items())
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,191 @@
+"""Noise under common random numbers, and intervals that respect it.
+
+An outcome is modelled as
+
+    y(x, s) = f(x) + seed_s + (seed x batch size)_{s, b(x)} + residual
+
+because all configurations of a seed share their initial weights, and those of a seed and batch size
+share every batch. A comparison within a batch size has residual noise only; a mean has all three.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+Blocks = NDArray[np.intp]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Variance components of one run, and the degrees of freedom behind them.
+
+    Args:
+        seed: variance of what all runs of a seed share.
+        block: variance of what the runs of a seed and a batch size share beyond that.
+        residual: variance of a run's own noise.
+        df_seed, df_block, df_residual: degrees of freedom; 0 where a component cannot be told apart and is 0.
+        per_block: configurations per block, the harmonic mean.
+        num_blocks: number of blocks.
+    """
+
+    seed: float
+    block: float
+    residual: float
+    df_seed: float
+    df_block: float
+    df_residual: float
+    per_block: float
+    num_blocks: int
+
+    @property
+    def total(self) -> float:
+        """Variance of one run of one configuration over seeds."""
+        return self.seed + self.block + self.residual
+
+    @property
+    def mean_squares(self) -> tuple[tuple[float, float], ...]:
+        """`total` as a sum of independent mean squares: (value, degrees of freedom) of each."""
+        n, b = self.per_block, self.num_blocks
+        return (
+            (self.seed + self.block / b + self.residual / (n * b), self.df_seed),
+            ((1 - 1 / b) * (self.block + self.residual / n), self.df_block),
+            ((1 - 1 / n) * self.residual, self.df_residual),
+        )
+
+    @property
+    def between(self) -> float:
+        """Variance of one run where runs of different batch sizes are compared: block + residual."""
+        return self.block + self.residual
+
+    @property
+    def df_between(self) -> float:
+        """Satterthwaite degrees of freedom of `between`."""
+        n = self.per_block
+        parts = [
+            (self.block + self.residual / n, self.df_block),
+            ((1 - 1 / n) * self.residual, self.df_residual),
+        ]
+        return _satterthwaite(parts)
+
+
+def fit_noise(outcome: Floats, blocks: Blocks) -> Noise:
+    """Variance components by the method of moments; on complete grids, those of the analysis of variance.
+
+    Within each block configuration and seed effects are fitted by least squares, which also holds where
+    trials are missing. With g_b the seed effects of block b and A_b their error covariance over the residual
+    variance:
+
+        residual     = sum of squares / degrees of freedom
+        seed         = mean over pairs of blocks of  g_b . g_b' / (S - 1)
+        seed + block = mean over blocks of  (|g_b|^2 - residual tr A_b) / (S - 1)
+
+    Args:
+        outcome: (n, S), NaN where there is no trial.
+        blocks: (n,) block of each configuration.
+
+    Returns:
+        Components, clipped at 0. With one configuration per block, residual noise cannot be told from the
+        block's and counts as that; with one block, the block's counts as the seed's. NaN with fewer than two
+        seeds.
+
+    Source:
+        Searle, Casella & McCulloch, Variance Components, 1992, sections 4.2 and 5.3.
+    """
+    labels = np.unique(blocks)
+    found = [_block_effects(outcome[blocks == label]) for label in labels]
+    fits = [fit for fit in found if fit is not None]
+    counts = np.array([np.sum(blocks == label) for label in labels], dtype=float)
+    per_block = float(len(counts) / np.sum(1.0 / counts))
+    if not fits:
+        return Noise(math.nan, math.nan, math.nan, 0, 0, 0, per_block, len(labels))
+    df_residual = sum(fit.df for fit in fits)
+    residual = sum(fit.squares for fit in fits) / df_residual if df_residual else 0.0
+    seed, shared = _seed_variances(fits, residual)
+    num_seeds = max(int(np.isfinite(fit.effects).sum()) for fit in fits)
+    df_block = float((len(fits) - 1) * (num_seeds - 1))
+    return Noise(seed, shared - seed, residual, num_seeds - 1.0, df_block, df_residual, per_block, len(fits))
+
+
+@dataclass(frozen=True)
+class _BlockEffects:
+    """Seed effects of a block (NaN for absent seeds), their error scale, and what is left over."""
+
+    effects: Floats
+    error_trace: float
+    squares: float
+    df: int
+
+
+def _block_effects(outcome: Floats) -> _BlockEffects | None:
+    present = np.isfinite(outcome)
+    seeds = present.any(axis=0)
+    if seeds.sum() < 2:
+        return None
+    y, m = np.where(present, outcome, 0.0)[:, seeds], present[:, seeds].astype(float)
+    per_configuration, per_seed = m.sum(axis=1), m.sum(axis=0)
+    rows = per_configuration > 0
+    y, m, per_configuration = y[rows], m[rows], per_configuration[rows]
+    means = y.sum(axis=1) / per_configuration
+    normal = np.diag(per_seed) - m.T @ (m / per_configuration[:, None])
+    inverse = np.linalg.pinv(normal, hermitian=True, rcond=1e-10)
+    effects = inverse @ (m * (y - means[:, None])).sum(axis=0)
+    rank = round(float(np.trace(inverse @ normal)))
+    centred = (m * (y - means[:, None])) - m * (effects[None, :] - ((m @ effects) / per_configuration)[:, None])
+    full = np.full(outcome.shape[1], np.nan)
+    full[seeds] = effects
+    df = int(m.sum()) - len(m) - rank
+    squares = float(np.sum(centred**2)) if df > 0 else 0.0
+    return _BlockEffects(full, float(np.trace(inverse)), squares, max(df, 0))
+
+
+def _seed_variances(fits: list[_BlockEffects], residual: float) -> tuple[float, float]:
+    """Variance of the seed alone, and of seed and block together."""
+    shared = []
+    for fit in fits:
+        df = int(np.isfinite(fit.effects).sum()) - 1
+        shared.append((float(np.nansum(fit.effects**2)) - residual * fit.error_trace) / df)
+    both = max(float(np.mean(shared)), 0.0)
+    if len(fits) == 1:
+        return both, both
+    products = []
+    for i, one in enumerate(fits):
+        for other in fits[:i]:
+            common = np.isfinite(one.effects) & np.isfinite(other.effects)
+            if common.sum() >= 2:
+                products.append(float(one.effects[common] @ other.effects[common]) / (int(common.sum()) - 1))
+    return min(max(float(np.mean(products)), 0.0), both) if products else 0.0, both
+
+
+def _satterthwaite(parts: list[tuple[float, float]]) -> float:
+    """Degrees of freedom of a sum of independent mean squares; parts are (value, degrees of freedom)."""
+    parts = [(value, df) for value, df in parts if value > 0]
+    if any(df <= 0 for _, df in parts):
+        return math.nan
+    if not parts:
+        return math.inf
+    return sum(value for value, _ in parts) ** 2 / sum(value**2 / df for value, df in parts)
+
+
+def t_quantile(df: float, *, confidence: float = CONFIDENCE) -> float:
+    """The two-sided quantile of Student's t; NaN without degrees of freedom."""
+    return float(stats.t.ppf(0.5 + confidence / 2, df)) if df > 0 else math.nan
+
+
+def failure_variances(outcome: Floats, failed: NDArray[np.bool_], *, floor: float) -> Floats:
+    """(n,) variance of one run that comes from the chance that it fails; 0 where none did.
+
+    Noise is fitted to the runs that ended well, where it is about the same everywhere. Where k of r runs
+    failed, p = (k + 1/2) / (r + 1) and the variance is p (1 - p) gap^2, gap = mean of all runs that ended
+    well - floor.
+    """
+    runs, failures = np.isfinite(outcome).sum(axis=1), failed.sum(axis=1)
+    fine = outcome[np.isfinite(outcome) & ~failed]
+    gap = float(fine.mean()) - floor if len(fine) else 0.0
+    p = (failures + 0.5) / (runs + 1.0)
+    return np.where(failures > 0, p * (1 - p) * gap**2, 0.0)

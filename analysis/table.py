@@ -1,0 +1,178 @@
+"""One tidy table of results: a row a trial, and what its columns mean."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from robustness import store
+from search_spaces import Axis as StudyAxis
+from search_spaces import Family, Study, parse_study
+from search_spaces.dimensions import Choice, Scale
+from search_spaces.families import PACK_AXES, TRAINING_AXES, UNTRAINED
+
+Direction = Literal["maximize", "minimize"]
+
+CLASSES: Mapping[str, int] = {"digits": 10}
+"""Classes of data sets whose chance level is known; elsewhere the floor is the worst finite value."""
+
+VALIDATION: Mapping[str, str] = {"linear_top1": "linear_top1_validation"}
+"""Outcomes with a column of their own to choose on, so that nothing is chosen on test images."""
+
+_LOWER_IS_BETTER = ("final_loss", "alignment", "uniformity", "wasserstein", "mean_norm")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A varying axis of one family.
+
+    Args:
+        name: its column.
+        scale: on which it is uniform; None for categories.
+        levels: the values of a grid or of a list; empty for a continuous axis of a scattered design.
+        low, high: ends of the declared range; NaN for categories.
+    """
+
+    name: str
+    scale: Scale | None
+    levels: tuple[float | int | str, ...]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Table:
+    """Every trial of a study, and what the analysis needs to know about its columns.
+
+    Args:
+        name: the study.
+        trials: a row a trial of every family but `untrained`, as stored: failures have null outcomes.
+        baseline: the rows of `untrained`.
+        axes: family -> its varying axes, shared ones first.
+        shared: names of the axes that all families share.
+        outcome: the column that is analysed.
+        selection: the column on which maxima are chosen; None means the outcome.
+        direction: whether a larger outcome is better.
+        floor: the outcome of a failed trial.
+        reference: the family that others are compared with.
+        tolerances: how far below the best still counts as good, in the outcome's unit.
+        equivalence: the margin of a comparison.
+        design: how configurations were chosen.
+        num_planned: trials in the plan, stored or not.
+        floors: data sets whose floor is another than `floor`.
+    """
+
+    name: str
+    trials: pd.DataFrame
+    baseline: pd.DataFrame
+    axes: Mapping[str, tuple[Axis, ...]]
+    shared: tuple[str, ...]
+    outcome: str
+    selection: str | None
+    direction: Direction
+    floor: float
+    reference: str | None
+    tolerances: tuple[float, ...]
+    equivalence: float
+    design: Literal["grid", "sobol", "random"]
+    num_planned: int
+    floors: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets with at least one trial, sorted."""
+        return tuple(sorted(self.trials["dataset"].unique()))
+
+    def direction_of(self, outcome: str) -> Direction:
+        """The declared direction of the study's outcome; for other columns, the one of its definition."""
+        if outcome == self.outcome:
+            return self.direction
+        return "minimize" if outcome.removeprefix("h_").removeprefix("z_") in _LOWER_IS_BETTER else "maximize"
+
+    def floor_of(self, dataset: str, outcome: str) -> float:
+        """What a failed trial counts as: the declared or chance floor, else the worst finite value there is.
+
+        The floor of one accuracy is that of all accuracies: chance does not depend on the probe.
+        """
+        if outcome == self.outcome or (outcome.endswith("_top1") and self.outcome.endswith("_top1")):
+            return self.floors.get(dataset, self.floor)
+        if outcome in VALIDATION.values() and self.outcome in VALIDATION:
+            return self.floors.get(dataset, self.floor)
+        rows = self.trials.loc[self.trials["dataset"] == dataset, outcome]
+        return worst_finite(rows, direction=self.direction_of(outcome))
+
+
+def worst_finite(values: "pd.Series[float]", *, direction: Direction) -> float:
+    """The worst finite value: the smallest where more is better; NaN where there is none."""
+    numbers = values.to_numpy(dtype=float, na_value=math.nan)
+    finite = numbers[np.isfinite(numbers)]
+    if not len(finite):
+        return math.nan
+    return float(finite.min() if direction == "maximize" else finite.max())
+
+
+def from_store(folder: Path) -> Table:
+    """Read the folder that a sweep left behind.
+
+    A trial that is planned but not stored is simply missing; `num_planned` tells how many there should be.
+
+    Raises:
+        StoreError: there is no study in this folder, it is damaged, or no trial has finished.
+    """
+    study = parse_study(store.read_study(folder), str(folder / "study.yaml"))
+    rows = store.read(folder)
+    if rows.empty:
+        raise store.StoreError(f"{folder}: no finished trials to analyse yet")
+    untrained = rows["loss"] == UNTRAINED
+    trials = rows[~untrained].reset_index(drop=True)
+    wish = study.analysis
+    outcome, tolerances = wish.outcome, tuple(sorted(wish.tolerances))
+    if outcome not in store.NUMERIC_OUTCOMES:
+        raise store.StoreError(f"{folder}: analysis.outcome: no numeric outcome column '{outcome}'")
+    floors = {name: _floor(study, trials[trials["dataset"] == name], name) for name in study.data.datasets}
+    return Table(
+        name=study.name,
+        trials=trials,
+        baseline=rows[untrained].reset_index(drop=True),
+        axes={label: _axes(study, family) for label, family in study.families.items() if family.loss != UNTRAINED},
+        shared=tuple(study.axes),
+        outcome=outcome,
+        selection=VALIDATION.get(outcome, outcome),
+        direction=wish.direction,
+        floor=floors[study.data.datasets[0]],
+        reference=wish.reference,
+        tolerances=tolerances,
+        equivalence=tolerances[len(tolerances) // 2] if wish.equivalence is None else wish.equivalence,
+        design=study.design.kind,
+        num_planned=len(store.read_plan(folder)),
+        floors=floors,
+    )
+
+
+def _floor(study: Study, trials: pd.DataFrame, dataset: str) -> float:
+    """Declared, else chance for accuracies of known data sets, else the worst value over all families."""
+    if study.analysis.floor is not None:
+        return study.analysis.floor
+    if study.analysis.outcome.endswith("_top1") and dataset in CLASSES:
+        return 1.0 / CLASSES[dataset]
+    return worst_finite(trials[study.analysis.outcome], direction=study.analysis.direction)
+
+
+def _axes(study: Study, family: Family) -> tuple[Axis, ...]:
+    applicable = {*PACK_AXES, *TRAINING_AXES, *family.hyperparameters}
+    shared = [axis for name, axis in study.axes.items() if name in applicable]
+    return tuple(_axis(axis, study.design.kind) for axis in [*shared, *family.axes.values()] if axis.varies)
+
+
+def _axis(axis: StudyAxis, design: str) -> Axis:
+    dimension = axis.dimension
+    if isinstance(dimension, Choice):
+        numbers = [float(value) for value in dimension.values if not isinstance(value, str)]
+        low, high = (min(numbers), max(numbers)) if numbers else (math.nan, math.nan)
+        return Axis(axis.name, dimension.scale, dimension.values, low, high)
+    levels = axis.levels if design == "grid" else ()
+    return Axis(axis.name, dimension.scale, levels, float(dimension.low), float(dimension.high))

@@ -1,0 +1,62 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+
+def robustness(*arguments: object, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end and keep what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", "robustness.cli", *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options,
+    )  # fmt: skip
+
+
+def start(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
+    """Start the command and go on."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "robustness.cli", *map(str, arguments)],
+        cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below this one, from /proc."""
+    children = defaultdict(list)
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        children[int(fields[1])].append(int(entry.parent.name))
+    found, unseen = [], [pid]
+    while unseen:
+        below = children[unseen.pop()]
+        found += below
+        unseen += below
+    return found
+
+
+def kill_tree(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL to a process and everything that it started."""
+    tree = [process.pid, *descendants(process.pid)]
+    for pid in tree:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+    while any(Path(f"/proc/{pid}").exists() for pid in tree[1:]):
+        time.sleep(0.05)
+
+
+def wait_until(condition: object, process: subprocess.Popen[bytes], *, seconds: float) -> None:
+    """Poll until the condition holds; fails when the process ends before or the time is up."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the command ended first"
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from robustness.data import AUGMENTATIONS, DATASETS, epoch_batches, two_views
+from robustness.models import ENCODERS, build
+from robustness.seeds import derive
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS))
+def test_a_data_set_is_what_its_entry_says(name):
+    entry = DATASETS[name]
+    splits = entry.load()
+    sizes = (len(splits.train.images), len(splits.validation.images), len(splits.test.images))
+    assert sizes == (entry.num_train, entry.num_validation, entry.num_test)
+    for split in (splits.train, splits.validation, splits.test):
+        assert split.images.shape[1:] == entry.shape
+        assert 0 <= split.images.min() < split.images.max() <= 1
+        assert set(split.labels.tolist()) == set(range(entry.num_classes))
+
+
+@pytest.mark.parametrize("name", sorted(DATASETS))
+def test_splits_are_disjoint_stratified_and_fixed(name):
+    first, again = DATASETS[name].load(), DATASETS[name].load()
+    assert torch.equal(first.train.images, again.train.images)
+    rows = {
+        part: {x.numpy().tobytes() for x in getattr(first, part).images} for part in ("train", "validation", "test")
+    }
+    assert not rows["train"] & rows["test"]
+    assert not rows["validation"] & (rows["train"] | rows["test"])
+    shares = [np.bincount(getattr(first, part).labels) / len(getattr(first, part).labels) for part in rows]
+    assert np.ptp(shares, axis=0).max() < 0.01
+
+
+@given(size=st.integers(2, 300), count=st.integers(300, 1100), seed=st.integers(0, 2**40), epoch=st.integers(0, 99))
+@settings(derandomize=True, deadline=None, max_examples=25)
+def test_an_epoch_shows_no_image_twice_and_only_whole_batches(size, count, seed, epoch):
+    batches = epoch_batches(count, batch_size=size, seed=seed, epoch=epoch)
+    assert batches.shape == (count // size, size)
+    assert len(set(batches.flatten().tolist())) == batches.numel()
+
+
+def test_every_epoch_and_seed_has_its_own_order():
+    orders = {
+        tuple(epoch_batches(64, batch_size=8, seed=seed, epoch=epoch).flatten().tolist())
+        for seed in range(3)
+        for epoch in range(3)
+    }
+    assert len(orders) == 9
+
+
+@pytest.mark.parametrize("preset", sorted(AUGMENTATIONS))
+def test_views_depend_on_their_seed_only(preset):
+    images = DATASETS["digits"].load().train.images[:32]
+    before = torch.random.get_rng_state()
+    first = two_views(images, preset, seed=1)
+    torch.rand(7)
+    again = two_views(images, preset, seed=1)
+    other = two_views(images, preset, seed=2)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[0], first[1])
+    assert first[0].shape == images.shape
+    torch.random.set_rng_state(before)
+
+
+def test_drawing_views_leaves_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    two_views(torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), "affine_erasing", seed=1)
+    build("mlp", [8], shape=(1, 8, 8), batch_norm=False, seed=0)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_erasing_blanks_part_of_about_half_of_the_views():
+    images = torch.ones(400, 1, 8, 8)
+    erased = two_views(images, "affine_erasing", seed=0)[0] == 0
+    kept = two_views(images, "affine", seed=0)[0] == 0
+    assert erased.float().mean() > kept.float().mean() + 0.02
+
+
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+def test_initial_weights_depend_on_seed_encoder_and_projector_only(encoder):
+    def weights(seed, widths):
+        network = build(encoder, widths, shape=(1, 8, 8), batch_norm=False, seed=seed)
+        return torch.cat([w.flatten() for w in network.parameters()])
+
+    assert torch.equal(weights(0, [128, 32]), weights(0, [128, 32]))
+    assert not torch.equal(weights(0, [128, 32]), weights(1, [128, 32]))
+
+
+@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_network_gives_representations_and_embeddings(encoder, batch_norm):
+    network = build(encoder, [64, 16, 8], shape=(1, 8, 8), batch_norm=batch_norm, seed=0)
+    h, z = network(torch.rand(5, 1, 8, 8))
+    assert h.shape == (5, ENCODERS[encoder]((1, 8, 8))[1])
+    assert z.shape == (5, 8)
+    assert sum(isinstance(m, torch.nn.BatchNorm1d) for m in network.projector) == 2 * batch_norm
+
+
+def test_derived_seeds_are_the_same_on_any_machine_and_differ_by_purpose():
+    assert derive(0, "order", 16, 3) == 3232729795097351905
+    assert len({derive(s, p, *parts) for s in (0, 1) for p in ("order", "augment") for parts in ((1, 2), (2, 1))}) == 8

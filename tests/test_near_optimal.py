@@ -1,0 +1,83 @@
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+from simulated import BLOCKS, GRID, hill, noisy
+
+from analysis.near_optimal import mass, mass_bounds, search_cost, shortfall
+from analysis.statistics import fit_noise
+
+
+@pytest.mark.parametrize(("seed_sd", "block_sd"), [(0.0, 0.0), (3.0, 1.0)])
+def test_bounds_of_a_flat_noisy_surface_do_not_exclude_that_all_is_near_optimal(seed_sd, block_sd):
+    hits = []
+    for seed in range(200):
+        y = noisy(np.random.default_rng(seed), np.zeros(15), seeds=3, seed_sd=seed_sd, block_sd=block_sd)
+        hits.append(_bounds(y, tolerance=0.1)[1] == 1.0)
+    assert np.mean(hits) >= 0.92
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_bounds_of_near_optimal_mass_cover_on_a_hill(seeds):
+    truth, hits, shut = 100 * hill(GRID), [], []
+    for seed in range(200):
+        y = noisy(np.random.default_rng(seed), truth, seeds=seeds, seed_sd=1.0, block_sd=0.3, noise_sd=0.4)
+        low, high = _bounds(y, tolerance=2.0)
+        hits.append(low <= np.mean(truth >= truth.max() - 2.0) <= high)
+        shut.append(high - low)
+    assert np.mean(hits) >= 0.95
+    assert np.mean(shut) < 0.9
+
+
+def _bounds(y, *, tolerance, confidence=0.95):
+    noise = fit_noise(y, BLOCKS)
+    error = np.full(len(y), noise.residual / y.shape[1])
+    bounds = shortfall(y.mean(axis=1), BLOCKS, error, noise, seeds=y.shape[1], confidence=confidence)
+    return mass_bounds(bounds, slice(None), tolerance=tolerance, sampled=False)
+
+
+def test_bounds_equal_a_slow_loop_over_all_pairs():
+    y = noisy(np.random.default_rng(2), np.linspace(0, 5, 15), seeds=4, seed_sd=2.0, block_sd=2.0)
+    noise, means = fit_noise(y, BLOCKS), y.mean(axis=1)
+    error = noise.residual / 4 * np.linspace(1, 2, 15)
+    found = shortfall(means, BLOCKS, error, noise, seeds=4, confidence=0.95)
+    quantile = {df: stats.studentized_range.ppf(0.95, 15, df) for df in (34, 8)}
+    for x in range(15):
+        low, high = [0.0], [0.0]
+        for rival in range(15):
+            if rival == x:
+                continue
+            same = BLOCKS[x] == BLOCKS[rival]
+            df = 34 if same else 8
+            variance = error[x] + error[rival] + (0 if same else 2 * noise.block / 4)
+            width = quantile[df] * np.sqrt(variance / 2)
+            low.append(means[rival] - means[x] - width)
+            high.append(means[rival] - means[x] + width)
+        assert (found.low[x], found.high[x]) == pytest.approx((max(low), max(high)))
+
+
+def test_near_optimal_mass_of_a_quadratic_is_its_closed_form():
+    x = (np.arange(400) + 0.5) / 400
+    f = np.array([0.9 - (a - 0.5) ** 2 - 4 * (b - 0.5) ** 2 for a, b in itertools.product(x, x)])
+    found = mass(f, np.zeros(len(f)), 0.9, tolerance=0.05)
+    assert found == pytest.approx(np.pi * 0.05 / 2, abs=2e-4)
+    assert found == pytest.approx(0.0785398, abs=2e-4)
+    noise = fit_noise(np.repeat(f[:, None], 2, axis=1), np.zeros(len(f), dtype=int))
+    bounds = shortfall(f, np.zeros(len(f), dtype=int), np.zeros(len(f)), noise, seeds=2, confidence=0.95)
+    assert mass_bounds(bounds, slice(None), tolerance=0.05, sampled=False) == pytest.approx((found, found), abs=1e-3)
+
+
+def test_a_sample_of_configurations_widens_the_bounds():
+    y = noisy(np.random.default_rng(2), np.linspace(0, 50, 15), seeds=5)
+    noise = fit_noise(y, BLOCKS)
+    bounds = shortfall(y.mean(axis=1), BLOCKS, np.full(15, 0.2), noise, seeds=5, confidence=0.975)
+    fixed = mass_bounds(bounds, slice(None), tolerance=20.0, sampled=False)
+    drawn = mass_bounds(bounds, slice(None), tolerance=20.0, sampled=True)
+    assert drawn[0] < fixed[0] <= fixed[1] < drawn[1]
+
+
+def test_search_cost_is_the_geometric_quantile():
+    assert [search_cost(v) for v in (1.0, 0.95, 0.9, 0.5, 0.1)] == [1, 1, 1, 4, 22]
+    assert search_cost(0.0) == np.inf
+    assert np.isnan(search_cost(np.nan))

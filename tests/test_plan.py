@@ -1,0 +1,207 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from robustness.plan import evaluation_updates, extend, num_updates, plan
+from robustness.plan.designs import configurations, points
+from robustness.store import PLAN_SCHEMA
+from robustness.trial import Trial, canonical_json, digest, pack_id
+from search_spaces import StudyError
+from search_spaces.study import Design
+from studies_for_tests import quickstart, tiny
+
+
+def test_the_quickstart_plans_seven_families_and_the_untrained_line():
+    rows = plan(quickstart())
+    trained = rows[rows["family"] != "untrained"]
+    assert trained["family"].nunique() == 7
+    assert (len(trained), len(rows)) == (525, 530)
+    assert set(trained.groupby("family").size()) == {75}
+
+
+def test_a_plan_is_the_same_every_time_and_has_the_plan_schema():
+    pd.testing.assert_frame_equal(plan(quickstart()), plan(quickstart()))
+    assert list(plan(tiny()).columns) == PLAN_SCHEMA.names
+
+
+def test_trial_ids_do_not_change_between_versions():
+    # A change here means that stored results no longer match their plans: raise PROTOCOL_VERSION.
+    rows = plan(tiny())
+    assert rows["trial_id"].iloc[0] == "b5edce846ce21aa285b98c924bbe96b0"
+    assert rows["trial_id"].is_unique
+
+
+def test_a_trial_id_is_the_hash_of_the_trial_column():
+    rows = plan(tiny())
+    assert [digest(text) for text in rows["trial"]] == list(rows["trial_id"])
+    assert [Trial.from_json(text).trial_id for text in rows["trial"]] == list(rows["trial_id"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "other"}, {"resources__cpus_per_pack": 2}, {"pack__size": 3}, {"evaluation__every": 1},
+     {"analysis__tolerances": [0.1]}],
+)  # fmt: skip
+def test_what_does_not_decide_a_result_leaves_ids_alone(change):
+    assert list(plan(tiny(**change))["trial_id"]) == list(plan(tiny())["trial_id"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"training__updates": 6}, {"training__momentum": 0.5}, {"data__augmentation": "affine"},
+     {"model__projector": [64, 32]}, {"evaluation__probes": ["linear"]}, {"training__precision": "float64"}],
+)  # fmt: skip
+def test_what_decides_a_result_changes_every_trained_id(change):
+    before, after = plan(tiny()), plan(tiny(**change))
+    trained = before["family"] != "untrained"
+    assert not set(before["trial_id"][trained]) & set(after["trial_id"])
+
+
+def test_the_untrained_line_does_not_depend_on_training():
+    ids = [set(plan(study)["trial_id"][lambda ids: plan(study)["family"] == "untrained"]) for study in
+           (tiny(), tiny(training__updates=9, training__precision="float64"))]  # fmt: skip
+    assert ids[0] == ids[1]
+
+
+def test_whole_floats_and_integers_and_rounding_noise_are_one_trial():
+    assert canonical_json({"a": 2.0, "b": None}) == canonical_json({"a": 2}) == '{"a":2}'
+    assert canonical_json(0.1 + 0.2) == canonical_json(0.3)
+
+
+def test_packs_agree_on_all_but_family_and_scalar_hyperparameters():
+    for _, pack in plan(quickstart(pack__size=10)).groupby("pack_id"):
+        trials = [json.loads(text) for text in pack["trial"]]
+        for trial in trials:
+            del trial["loss"], trial["hyperparameters"]
+        assert all(trial == trials[0] for trial in trials)
+        assert len(pack) <= 10
+        assert pack_id(list(pack["trial_id"])[::-1]) == pack["pack_id"].iloc[0]
+
+
+def test_packs_of_a_group_are_cut_evenly():
+    sizes = plan(quickstart())["pack_id"].value_counts()
+    assert set(sizes) == {17, 18, 1}
+
+
+def test_sobol_points_are_prefixes_of_larger_designs():
+    small, large = (points(Design(kind="sobol", configurations=n, seed=3)) for n in (5, 100))
+    np.testing.assert_array_equal(small, large[:5])
+    small, large = (points(Design(kind="random", configurations=n, seed=3)) for n in (5, 100))
+    np.testing.assert_array_equal(small, large[:5])
+    assert not np.array_equal(small, points(Design(kind="random", configurations=5, seed=4)))
+
+
+def test_sobol_fills_every_quarter_of_every_axis_equally():
+    cube = points(Design(kind="sobol", configurations=64, seed=0))
+    for column in cube.T:
+        assert set(np.bincount((column * 4).astype(int))) == {16}
+
+
+def test_scattered_families_share_their_shared_coordinates():
+    study = quickstart(design={"kind": "sobol", "configurations": 16, "seed": 1})
+    shared = [[c["batch_size"] for c in configurations(study, f)] for f in study.families.values() if f.axes]
+    assert len(shared) == 7
+    assert all(sizes == shared[0] for sizes in shared)
+
+
+def test_one_more_family_or_shared_axis_moves_no_point_of_the_others():
+    design = {"kind": "sobol", "configurations": 8, "seed": 0}
+    few, many = tiny(design=design), tiny(design=design, families__kcl_log="default")
+    for label in few.families:
+        if label != "untrained":
+            assert configurations(few, few.families[label]) == configurations(many, many.families[label])
+
+
+def test_an_axis_that_a_family_lacks_is_null_for_it():
+    study = tiny(axes__temperature={"values": [0.1, 0.5]}, families={"dhel": {}, "kcl_log": {"bandwidth": 2}})
+    rows = plan(study)
+    assert rows[rows["family"] == "kcl_log"]["temperature"].isna().all()
+    assert rows.groupby("family").size().to_dict() == {"dhel": 8, "kcl_log": 4}
+
+
+def test_projector_dim_replaces_the_last_width():
+    rows = plan(tiny(axes__projector_dim={"values": [16, 64]}))
+    widths = {json.loads(text)["model"]["projector"][-1] for text in rows["trial"][rows["family"] == "dhel"]}
+    assert widths == {16, 64}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data__dataset": "digit"}, "data.dataset: no data set of this name; did you mean 'digits'?"),
+        ({"data__augmentation": "afine"}, "data.augmentation: .*did you mean 'affine'?"),
+        ({"model__encoder": "mpl"}, "model.encoder: .*did you mean 'mlp'?"),
+        ({"axes__batch_size": 2048}, "axes.batch_size: digits has 1024 training images, got a batch size of 2048"),
+        ({"analysis__outcome": "linear_top"}, "analysis.outcome: .*did you mean 'linear_top1'?"),
+        ({"evaluation__probes": ["knn"]}, "analysis.outcome: 'linear_top1' is not measured"),
+        ({"training": {"images": 100}}, "training.images: expected at least one batch of 256, got 100"),
+        ({"axes__learning_rate": {"low": 1e-3, "high": 1, "levels": 100000}, "families__kcl_imq": {
+            "kernel_scale": {"low": 1, "high": 2, "levels": 100000}}}, "trials; expected at most 10,000,000"),
+        ({"families__again": {"loss": "dhel", "temperature": 0.1}}, "again and dhel plan the same trial"),
+    ],
+)  # fmt: skip
+def test_names_and_sizes_that_can_not_run_are_one_line(change, message):
+    with pytest.raises(StudyError, match=message.replace("?", "[?]")):
+        plan(tiny(**change))
+
+
+def test_lengths_are_whole_batches():
+    def updates(training):
+        rows = plan(tiny(training=training))
+        return {int(r.batch_size): num_updates(Trial.from_json(r.trial)) for r in rows.itertuples() if r.batch_size > 0}
+
+    assert updates({"epochs": 3}) == {64: 48, 256: 12}
+    assert updates({"updates": 7}) == {64: 7, 256: 7}
+    assert updates({"images": 1000}) == {64: 15, 256: 3}
+
+
+def test_the_last_update_is_always_evaluated():
+    trial = Trial.from_json(plan(tiny(training={"epochs": 5}))["trial"].iloc[0])
+    assert evaluation_updates(trial, every=2) == [32, 64, 80]
+    assert evaluation_updates(trial, every=None) == [80]
+
+
+def test_seeds_and_families_extend_a_plan_and_old_packs_keep_their_members():
+    old = tiny()
+    before = plan(old)
+    after = extend(Path("r"), before, old.written(), tiny(seeds=3, families__dcl={"temperature": 0.2}))
+    pd.testing.assert_frame_equal(after.iloc[: len(before)], before)
+    assert set(after["trial_id"]) == set(plan(tiny(seeds=3, families__dcl={"temperature": 0.2}))["trial_id"])
+    assert not set(after["pack_id"].iloc[len(before) :]) & set(before["pack_id"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": 1}, "seeds drops 1;"),
+        ({"training__updates": 6}, "training.updates 5 -> 6 is another study"),
+        ({"training__updates": None, "training__epochs": 2}, "training.updates 5 -> .none. is another study"),
+        ({"model__projector": [64, 16]}, "model.projector .128, 32. -> .64, 16. is another study"),
+        ({"axes__batch_size": {"values": [64]}}, "axes.batch_size"),
+        ({"axes__batch_size": {"values": [64, 128]}}, "axes.batch_size drops 256"),
+        ({"families__dhel": None}, "families drops dhel"),
+        ({"families__dhel": {"temperature": {"values": [0.1]}}}, "families.dhel.temperature"),
+    ],
+)
+def test_a_study_that_drops_trials_is_refused_with_what_is_gone(change, message):
+    old = tiny()
+    with pytest.raises(StudyError, match=message) as caught:
+        extend(Path("results"), plan(old), old.written(), tiny(**change))
+    assert "choose another --out" in str(caught.value)
+
+
+def test_more_levels_that_drop_levels_name_a_number_that_keeps_them():
+    def levels(count):
+        return tiny(families__dhel={"temperature": {"low": 0.1, "high": 1, "levels": count}})
+
+    with pytest.raises(StudyError, match="levels 6 -> 8 drops levels; use 11, which keeps them all, or values"):
+        extend(Path("results"), plan(levels(6)), levels(6).written(), levels(8))
+    assert len(extend(Path("r"), plan(levels(6)), levels(6).written(), levels(11))) > len(plan(levels(6)))
+
+
+def test_another_protocol_is_not_mixed_in():
+    text = plan(tiny())["trial"].iloc[0].replace('"protocol":1', '"protocol":0')
+    with pytest.raises(ValueError, match="planned under protocol 0"):
+        Trial.from_json(text)

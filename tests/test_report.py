@@ -1,0 +1,236 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from fake_store import small_study, write_store
+
+from analysis.report import write
+from analysis.report.prose import answer
+from analysis.report.results import compute
+from analysis.table import from_store
+
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+EVIL = "<b>x</b> & $y_1$"
+
+
+class Page(HTMLParser):
+    """What a browser would see: text, ids, links, figures; fails on tags that do not match."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.ids, self.links, self.loaded, self.tags, self.open, self.texts = [], [], [], [], [], []
+        self.graphics = []
+        self.feed(path.read_text("utf-8"))
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.handle_startendtag(tag, attributes)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append(tag)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        if tag == "svg":
+            self.graphics.append(attributes)
+        if tag == "a":
+            self.links.append(attributes["href"])
+        elif tag in ("link", "script", "img", "iframe", "image", "use", "style"):
+            self.loaded += [attributes[name] for name in ("src", "href", "data") if name in attributes]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+def fails_when_cold(row):
+    return row["temperature"] == 0.05 and row["batch_size"] == 16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_store(tmp_path_factory.mktemp("store"), small_study(), fails=fails_when_cold)
+
+
+@pytest.fixture(scope="module")
+def results(folder):
+    return compute(from_store(folder), folder)
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return Page(write(folder))
+
+
+def report(tmp_path, study, **store):
+    return Page(write(write_store(tmp_path / "store", study, **store), tmp_path / "out"))
+
+
+def test_a_report_needs_nothing_but_itself(page, folder):
+    assert all(source.startswith(("#", "data:")) for source in page.loaded)
+    text = (folder / "report" / "index.html").read_text("utf-8")
+    assert not re.findall(r"@import|url\((?!#)", text)
+    assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", text)
+
+
+def test_ids_are_unique_and_every_link_leads_somewhere(page, folder):
+    assert len(page.ids) == len(set(page.ids))
+    for link in page.links + page.loaded:
+        if link.startswith("#"):
+            assert link[1:] in page.ids
+        elif not link.startswith("data:"):
+            assert (folder / "report" / link).stat().st_size > 0
+
+
+def test_every_figure_has_a_description_with_numbers(page, folder):
+    assert len(page.graphics) >= 8
+    text = (folder / "report" / "index.html").read_text("utf-8")
+    for graphic in page.graphics:
+        assert graphic["role"] == "img"
+        assert set(graphic["aria-labelledby"].split()) <= set(page.ids)
+    descriptions = re.findall(r"<desc id=[^>]*>(.*?)</desc>", text)
+    assert len(descriptions) == len(page.graphics)
+    assert all(re.search(r"\d", description) for description in descriptions)
+
+
+def test_every_figure_is_written_as_svg_and_png(page, folder):
+    figures = folder / "report" / "figures"
+    names = {path.stem for path in figures.iterdir()}
+    assert {"accuracy_surfaces", "z_effective_rank_surfaces", "near_optimal_mass", "failure_surfaces"} <= names
+    assert len(names) == len(page.graphics)
+    for name in names:
+        assert (figures / f"{name}.svg").read_text().startswith("<?xml")
+        assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_names_every_family_and_counts_failures(page):
+    for family in ("nt_xent", "kcl_gaussian", "untrained"):
+        assert family in page.texts
+    assert "3 of 36 trials failed (nt_xent 3)" in page.text
+    assert "39 planned, 39 stored, 36 ok, 3 failed" in page.text
+
+
+def test_tables_hold_what_the_page_shows(page, folder):
+    tables = folder / "report" / "tables"
+    scores = pd.read_csv(tables / "scorecard.csv").set_index("family")
+    assert f"{scores.loc['kcl_gaussian', 'best'] * 100:.1f} %" in page.text
+    measured = pd.read_csv(tables / "robustness.csv")
+    assert list(measured.columns[:4]) == ["dataset", "outcome", "family", "measure"]
+    assert len(pd.read_parquet(tables / "surfaces.parquet")) == len(pd.read_csv(tables / "surfaces.csv"))
+
+
+def test_the_share_of_settings_worse_than_untrained_is_counted(page):
+    # Of 12 settings only the one that always fails lies below the untrained encoder.
+    assert "1 of 12 trained settings (8 %) scores worse than that on average." in page.text
+
+
+def test_the_same_store_gives_the_same_bytes(page, folder, tmp_path):
+    again = write(folder, tmp_path).parent
+    paths = [path.relative_to(again) for path in again.rglob("*") if path.is_file()]
+    assert len(paths) > 20
+    for path in paths:
+        assert (again / path).read_bytes() == (folder / "report" / path).read_bytes(), path
+
+
+def test_labels_are_text_never_markup_or_formulas(tmp_path):
+    families = {EVIL: {"loss": "nt_xent", "temperature": {"values": [0.1, 0.5]}}}
+    page = report(tmp_path, small_study(families=families, seeds=2))
+    assert "b" not in page.tags
+    assert page.texts.count(EVIL) >= 5
+
+
+def test_a_sweep_half_done_says_so_and_counts_what_is_there(tmp_path):
+    page = report(tmp_path, small_study(), keep=lambda row: row["seed"] == 0 or row["batch_size"] == 16)
+    assert "The study is not complete" in page.text
+    assert "39 planned, 25 stored, 25 ok, 0 failed; 14 still to run" in page.text
+
+
+def test_one_seed_gives_dashes_with_reasons(tmp_path):
+    page = report(tmp_path, small_study(seeds=1))
+    assert "cannot be told yet" in page.text
+    reasons = [text for text in page.texts if "seed" in text]
+    assert reasons
+    assert "nan" not in page.text.lower().split()
+
+
+def test_a_store_in_which_all_trials_failed_is_reported(tmp_path):
+    page = report(tmp_path, small_study(), fails=lambda row: True)
+    assert "cannot be told yet: no trial ended well" in page.text
+    assert "36 of 36 trials failed (nt_xent 18 and kcl_gaussian 18)" in page.text
+
+
+def test_a_store_with_only_untrained_encoders_is_reported(tmp_path):
+    page = report(tmp_path, small_study(), keep=lambda row: row["loss"] == "untrained")
+    assert "An untrained encoder scores" in page.text
+    assert "No trained encoder has finished yet." in page.text
+
+
+@pytest.mark.parametrize("axes", [{}, {"batch_size": {"values": [16, 64]}}])
+def test_a_family_without_axes_of_its_own_has_a_panel(tmp_path, axes):
+    page = report(tmp_path, small_study(axes=axes, families={"nt_xent": {"temperature": 0.2}}))
+    assert "figure-accuracy_surfaces" in page.ids
+
+
+def test_a_family_with_three_axes_is_shown_averaged_and_at_its_best(tmp_path):
+    kernel = {"bandwidth": {"values": [1, 4]}, "gamma": {"values": [4, 16]}}
+    page = report(tmp_path, small_study(families={"kcl_gaussian": kernel}, seeds=2))
+    assert {"figure-accuracy_surfaces", "figure-accuracy_surfaces_at_best"} <= set(page.ids)
+
+
+def test_a_scattered_design_has_an_uncertainty_panel(tmp_path):
+    families = {"dhel": {"temperature": {"low": 0.05, "high": 2.0, "scale": "log"}}}
+    design = {"kind": "sobol", "configurations": 6}
+    page = report(tmp_path, small_study(design=design, families=families, seeds=2))
+    assert {"figure-accuracy_surfaces", "figure-accuracy_surfaces_uncertainty"} <= set(page.ids)
+    assert "held-out R2" in page.text
+
+
+def test_an_outcome_where_less_is_better_is_reported(tmp_path):
+    study = small_study(analysis={"outcome": "final_loss", "direction": "minimize"}, seeds=2)
+    assert "figure-final_loss_surfaces" in report(tmp_path, study).ids
+
+
+def test_a_store_without_trials_is_an_error_of_one_line(tmp_path):
+    folder = write_store(tmp_path, small_study(), keep=lambda row: False)
+    with pytest.raises(ValueError, match="no finished trials") as caught:
+        write(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_data_set_has_sections_of_its_own(tmp_path):
+    families = {"nt_xent": {"temperature": {"values": [0.05, 0.5]}}, "untrained": "default"}
+    study = small_study(data={"dataset": ["digits", "other digits"]}, families=families, seeds=2)
+    page = report(tmp_path, study, fails=fails_when_cold)
+    assert len(page.ids) == len(set(page.ids))
+    for key in ("digits", "other-digits"):
+        assert {f"scorecard-{key}", f"figure-accuracy_surfaces-{key}"} <= set(page.ids)
+
+
+@pytest.mark.parametrize(
+    ("intervals", "claim"),
+    [
+        ([(0.8, 0.7, 0.9), (0.3, 0.2, 0.4)], "nt_xent needs the least tuning: 80 % (70 to 90 %)"),
+        ([(0.8, 0.3, 0.9), (0.3, 0.2, 0.4)], "Which loss needs the least tuning is not settled"),
+        ([(0.8, None, None), (0.3, None, None)], "there are no intervals"),
+        ([(0.5, 0.4, 0.6), (0.5, 0.4, 0.6)], "The estimates do not differ"),
+        ([(0.3, 0.2, 0.4), (0.8, 0.7, 0.9)], "kcl_gaussian needs the least tuning: 80 % (70 to 90 %)"),
+    ],
+)
+def test_an_order_is_claimed_only_where_intervals_support_it(results, intervals, claim):
+    scores = results.scorecard.set_index("family")
+    for family, values in zip(("nt_xent", "kcl_gaussian"), intervals, strict=True):
+        for suffix, value in zip(("", "_low", "_high"), values, strict=True):
+            scores.loc[family, f"near_optimal_mass_0.01{suffix}"] = value
+    sentences = " ".join(answer(replace(results, scorecard=scores.reset_index()), "digits"))
+    assert claim in sentences
+    assert "  " not in sentences

@@ -1,0 +1,143 @@
+import pytest
+from search_spaces import StudyError, load_study, parse_study, shipped_studies
+from search_spaces.documents import read_document
+from search_spaces.families import HYPERPARAMETERS, SPACES
+from studies_for_tests import TINY, changed
+
+MISTAKES = [
+    ({"families.dhle": "default"}, "families.dhle: no family of this name; did you mean 'dhel'?"),
+    ({"data.datset": "digits"}, "data.datset: no such key; did you mean 'dataset'?"),
+    ({"familes": {}}, "familes: no such key; did you mean 'families'?"),
+    ({"name": None}, "name: this key is missing"),
+    ({"name": "../up"}, "name: .*'../up'"),
+    ({"families": {}}, "families: the study plans 0 trials"),
+    ({"families.dhel.temperature": 0}, "families.dhel.temperature: expected a number above 0, got 0"),
+    ({"families.dhel.temperature": {"values": [0.1, -1]}}, "temperature: a log scale|above 0, got -1"),
+    ({"families.dhel.temperature": {"values": []}}, "temperature.values: expected a list with at least one"),
+    ({"families.dhel.temperature": {"values": [1, 1.0]}}, "temperature.values: expected different values"),
+    ({"families.dhel.temperature": {"low": 2, "high": 1}}, "expected low < high, got low=2, high=1"),
+    ({"families.dhel.temperature": {"low": 1}}, "'high' is missing"),
+    ({"families.dhel.temperature": {"low": 0, "high": 1, "scale": "log"}}, "expected a number above 0, got 0"),
+    ({"families.dhel.temperature": {"low": 0.1, "high": 1, "levels": 1}}, "levels: expected a whole number"),
+    ({"families.dhel.temperature": {"low": 0.1, "high": 1, "scale": "lgo"}}, "scale: expected linear, log or log2"),
+    ({"families.dhel.temperature": "warm"}, "temperature: expected a finite number, got 'warm'"),
+    ({"families.dhel.temperature": float("nan")}, "temperature: expected a finite number, got nan"),
+    ({"families.dhel.temperature": True}, "temperature: expected a finite number, got True"),
+    ({"families.dhel.temprature": 1}, "dhel has no such hyperparameter; did you mean 'temperature'?"),
+    ({"families.dhel": "defualt"}, "families.dhel: expected 'default' or a mapping"),
+    ({"families.untrained": {"temperature": 1}}, "untrained has no hyperparameters"),
+    ({"axes.weight_decay": {"low": 0, "high": 1, "scale": "log"}}, "weight_decay: a log scale needs low above 0"),
+    ({"axes.batch_size": {"values": [1, 64]}}, "axes.batch_size: expected at least 2, got 1"),
+    ({"axes.batch_size": {"low": 16, "high": 64}}, "axes.batch_size: .* needs 'values'"),
+    ({"axes.batch_size": 32.5}, "axes.batch_size: expected whole numbers, got 32.5"),
+    ({"axes.bandwidth": 2}, "axes.bandwidth: no family of this study has it"),
+    ({"axes.temprature": 2}, "axes.temprature: no axis of this name; did you mean 'temperature'?"),
+    ({"axes.temperature": 2}, "families.nt_xent.temperature: already in 'axes'"),
+    ({"seeds": 0}, "seeds: the study plans 0 trials"),
+    ({"seeds": [1, 1]}, "seeds: expected different whole numbers"),
+    ({"seeds": 10**12}, "seeds: expected at most"),
+    ({"training.epochs": 3}, "expected one of epochs, updates and images, got epochs and updates"),
+    ({"training.updates": 0}, "training.updates: .* got 0"),
+    ({"training.optimizer": "sdg"}, "training.optimizer: .*'sgd' or 'adamw', got 'sdg'"),
+    ({"training.learning_rate": 0}, "training.learning_rate: .* got 0"),
+    ({"training.momentum": 1}, "training.momentum: .* got 1"),
+    ({"design.kind": "sobol"}, "a sobol design needs 'configurations'"),
+    ({"design.configurations": 8}, "a grid takes its size from the levels"),
+    ({"analysis.reference": "dhle"}, "analysis.reference: no family of this study; did you mean 'dhel'?"),
+    ({"resources.cpus_per_pack": 0}, "resources.cpus_per_pack: .* got 0"),
+    ({"pack.size": 0}, "pack.size: .* got 0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), MISTAKES, ids=[str(changes) for changes, _ in MISTAKES])
+def test_a_mistake_is_one_line_with_place_rule_and_value(changes, message):
+    with pytest.raises(StudyError, match=rf"^my\.yaml: .*({message.replace('?', '[?]')})") as caught:
+        parse_study(changed(TINY, changes), "my.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("raw", [None, [], "study", 3])
+def test_a_file_that_is_not_a_mapping_is_refused(raw):
+    with pytest.raises(StudyError, match="expected a mapping"):
+        parse_study(raw, "my.yaml")
+
+
+def test_numbers_with_exponents_are_numbers():
+    assert read_document("x", "a: [1e-3, 1E5, -2.5e+3, .5e1, 1.e2, 0.1, 3, 1e]") == {
+        "a": [1e-3, 1e5, -2500.0, 5.0, 100.0, 0.1, 3, "1e"]
+    }
+
+
+def test_a_repeated_key_is_an_error_with_its_line():
+    with pytest.raises(StudyError, match="^x: line 3: .*'a' is given twice"):
+        read_document("x", "a: 1\nb: 2\na: 3\n")
+
+
+@pytest.mark.parametrize("text", ["a: [1, 2", "a: b: c", "\ta: 1", "a: 1\n- b", "a: !!python/object:os.system {}"])
+def test_malformed_yaml_is_one_line_with_its_line_number(text):
+    with pytest.raises(StudyError, match=r"^x: line \d+: not valid YAML") as caught:
+        read_document("x", text)
+    assert "\n" not in str(caught.value)
+
+
+def test_control_characters_are_one_line_too():
+    with pytest.raises(StudyError, match="^x: .*not valid YAML") as caught:
+        read_document("x", "a: \x00")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_studies()))
+def test_a_shipped_study_carries_its_name_and_survives_being_written_out(name):
+    study = load_study(name)
+    assert study.name == name
+    assert parse_study(study.written(), name) == study
+
+
+def test_a_study_is_found_by_path_too(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(shipped_studies()["quickstart"])
+    assert load_study(path).written() == load_study("quickstart").written()
+
+
+@pytest.mark.parametrize("name", ["quickstrat", "missing.yaml", "."])
+def test_a_missing_study_is_one_line(name):
+    with pytest.raises(StudyError, match=f"^{name}: "):
+        load_study(name)
+
+
+def test_a_study_that_is_not_text_is_one_line(tmp_path):
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyError, match="not a UTF-8 text file"):
+        load_study(path)
+
+
+def test_a_family_that_is_given_a_mapping_fixes_what_it_does_not_name():
+    study = parse_study(changed(TINY, {"families.kcl_log": {"bandwidth": {"values": [1, 2]}}}), "x")
+    axes = study.families["kcl_log"].axes
+    assert axes["gamma"].levels == (SPACES["kcl_log"].hyperparameters["gamma"].default,)
+    assert axes["bandwidth"].levels == (1, 2)
+
+
+def test_default_means_the_default_space():
+    study = parse_study(changed(TINY, {"families.kcl_log": "default"}), "x")
+    assert all(axis.varies for axis in study.families["kcl_log"].axes.values())
+
+
+def test_one_loss_may_appear_under_two_labels():
+    study = parse_study(changed(TINY, {"families.cold": {"loss": "dhel", "temperature": 0.01}}), "x")
+    assert (study.families["cold"].loss, study.families["dhel"].loss) == ("dhel", "dhel")
+
+
+def test_lists_take_the_usual_scale_of_their_axis():
+    study = parse_study(TINY, "x")
+    assert study.axes["batch_size"].dimension.scale == "log2"
+    assert study.families["dhel"].axes["temperature"].dimension.scale == "log"
+
+
+@pytest.mark.parametrize("name", sorted(HYPERPARAMETERS))
+def test_every_axis_states_its_reason_and_source_and_holds_its_default(name):
+    axis = HYPERPARAMETERS[name]
+    assert len(axis.reason) > 20
+    assert len(axis.source) > 10
+    assert axis.above is None or axis.default > axis.above

@@ -1,0 +1,164 @@
+import os
+import signal
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+from processes import kill_tree, robustness, start, wait_until
+from robustness import store
+from robustness.plan import plan
+from robustness.sweep.queue import MOST_ATTEMPTS, PackQueue
+from robustness.sweep.rows import history_rows, trial_rows
+from robustness.training import train_pack
+from robustness.trial import Trial, TrialResult
+from search_spaces import load_study
+from studies_for_tests import TINY, changed, tiny
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="walks /proc")
+
+
+def study_file(folder, **changes):
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(changed(TINY, {k.replace("__", "."): v for k, v in changes.items()})))
+    return path
+
+
+def outcomes(folder):
+    frame = store.read(folder).set_index("trial_id").sort_index()
+    return frame[["status", *store.OUTCOMES]]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """One study, swept once without interruption, with a diverging configuration."""
+    folder = tmp_path_factory.mktemp("swept")
+    path = study_file(folder, **LONGER)
+    return folder, path, robustness("sweep", path, "--out", "out", cwd=folder)
+
+
+LONGER = {
+    "training": {"epochs": 2, "momentum": 0},
+    "evaluation": {"every": 1},
+    "pack": {"size": 2},
+    "families__dhel": {"temperature": 0.5, "learning_rate": {"values": [0.1, 1e30]}},
+}
+
+
+def test_every_planned_trial_is_stored_once_and_the_diverged_ones_are_rows(swept):
+    folder, path, done = swept
+    frame = pd.read_parquet(folder / "out" / "trials")
+    assert sorted(frame["trial_id"]) == sorted(plan(load_study(path))["trial_id"])
+    failed = frame[frame["status"] != "ok"]
+    assert set(failed["learning_rate"]) == {1e30}
+    assert set(failed["status"]) == {"diverged"}
+    assert failed[list(store.OUTCOMES)].isna().all(axis=None)
+    assert failed["error"].str.contains("not finite").all()
+    assert len(failed) == 4
+    assert frame.loc[frame["status"] == "ok", "linear_top1"].between(0.1, 1).all()
+    assert done.returncode == 1
+    assert "18 trials planned, 18 trained now" in done.stdout
+    assert "4 failed, 0 left" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_what_the_sweep_stored_is_what_the_pack_gives(swept):
+    folder, path, _ = swept
+    rows = plan(load_study(path))
+    pack = rows[rows["pack_id"] == rows["pack_id"].iloc[0]]
+    here = train_pack([Trial.from_json(text) for text in pack["trial"]], every=1)
+    stored = outcomes(folder / "out")
+    for trial_id, result in zip(pack["trial_id"], here, strict=True):
+        for name in ("linear_top1", "knn_top1", "final_loss", "z_effective_rank"):
+            assert stored.loc[trial_id, name] == result.outcomes[name]
+
+
+def test_history_has_a_row_per_evaluated_epoch(swept):
+    folder, _, _ = swept
+    history = store.read_history(folder / "out")
+    trained = history[history["family"] == "nt_xent"]
+    assert set(trained["epoch"]) == {1.0, 2.0}
+    assert len(trained) == 16
+
+
+def test_the_same_command_again_trains_nothing(swept):
+    folder, path, _ = swept
+    before = {p: p.stat().st_mtime_ns for p in (folder / "out").rglob("*.parquet")}
+    again = robustness("sweep", path, "--out", "out", cwd=folder)
+    assert "0 trained now" in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in (folder / "out").rglob("*.parquet")} == before
+
+
+@linux
+def test_a_killed_sweep_goes_on_and_ends_with_the_same_bits(swept, tmp_path):
+    folder, _, _ = swept
+    path = study_file(tmp_path, **LONGER)
+    process = start("sweep", path, "--out", "out", cwd=tmp_path)
+    wait_until(lambda: len(store.stored_packs(tmp_path / "out")) >= 2, process, seconds=240)
+    kill_tree(process)
+    stored = store.stored_packs(tmp_path / "out")
+    assert 2 <= len(stored) < plan(load_study(path))["pack_id"].nunique()
+    done = robustness("sweep", path, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    pd.testing.assert_frame_equal(outcomes(tmp_path / "out"), outcomes(folder / "out"), check_exact=True)
+
+
+@linux
+def test_added_seeds_and_families_train_only_what_is_new_and_a_dropped_level_is_refused(swept, tmp_path):
+    folder, _, _ = swept
+    files = {p.name: p.read_bytes() for p in (folder / "out" / "trials").iterdir()}
+    more = study_file(tmp_path, **LONGER | {"seeds": 3, "families__kcl_log": {"bandwidth": 2}})
+    done = robustness("sweep", more, "--out", folder / "out", cwd=tmp_path)
+    assert "33 trials planned, 15 trained now" in done.stdout, done.stderr
+    assert all((folder / "out" / "trials" / name).read_bytes() == content for name, content in files.items())
+    less = study_file(tmp_path, **LONGER | {"axes__batch_size": {"values": [64]}})
+    refused = robustness("sweep", less, "--out", folder / "out", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "axes.batch_size" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+@linux
+def test_ctrl_c_ends_with_130_and_nothing_is_lost(tmp_path):
+    path = study_file(tmp_path, **LONGER)
+    process = start("sweep", path, "--out", "out", cwd=tmp_path)
+    wait_until(lambda: len(store.stored_packs(tmp_path / "out")) >= 1, process, seconds=240)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130
+    assert len(store.read(tmp_path / "out")) >= 1
+
+
+def test_a_pack_that_kills_its_worker_is_tried_again_and_then_given_up():
+    queue = PackQueue(["a", "b"])
+    assert [queue.take("w") for _ in range(MOST_ATTEMPTS)] == ["a"] * MOST_ATTEMPTS
+    assert queue.take("w") == "b"
+    queue.finish("w")
+    assert queue.take("w") is None
+    assert queue.outcome() == (["a"], None)
+
+
+def test_a_pack_lost_by_one_worker_is_taken_by_no_other_until_that_worker_asks_again():
+    queue = PackQueue(["a", "b"])
+    assert (queue.take("w"), queue.take("x"), queue.take("x")) == ("a", "b", "b")
+    queue.finish("x")
+    assert queue.take("w") == "a"
+
+
+def test_a_stopped_queue_hands_out_nothing_more():
+    queue = PackQueue(["a", "b"])
+    queue.take("w")
+    queue.stop("disk full")
+    assert queue.take("x") is None
+    assert queue.outcome() == ([], "disk full")
+
+
+def test_rows_hold_the_plan_the_result_and_the_versions():
+    planned = plan(tiny()).head(1).to_dict("records")
+    epochs = ({"epoch": 1.0, "updates": 5, "knn_top1": 0.5},)
+    result = TrialResult("ok", None, 1.0, 5, 320, {"linear_top1": 0.5}, {"threads": 1}, epochs)
+    (row,) = trial_rows(planned, [result])
+    assert (row["family"], row["linear_top1"], row["updates"], row["threads"]) == ("nt_xent", 0.5, 5, 1)
+    assert row["code_version"]
+    assert row["protocol_version"] == 1
+    (epoch,) = history_rows(planned, [result])
+    assert (epoch["epoch"], epoch["images"], epoch["knn_top1"]) == (1.0, 320, 0.5)
