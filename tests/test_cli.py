@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import yaml
 from processes import robustness
-from search_spaces import shipped_studies
 from studies_for_tests import TINY, changed
+
+from search_spaces import shipped_studies
 
 MISTAKES = {
     "unknown family": ({"families.dhle": "default"}, "families.dhle: no family of this name; did you mean 'dhel'?"),

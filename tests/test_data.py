@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from robustness.data import AUGMENTATIONS, DATASETS, epoch_batches, two_views
 from robustness.models import ENCODERS, build
 from robustness.seeds import derive

@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from search_spaces.dimensions import Choice, Continuous, Integer, choice
 
 DIMENSIONS = [

@@ -4,13 +4,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from studies_for_tests import quickstart, tiny
+
 from robustness.plan import evaluation_updates, extend, num_updates, plan
 from robustness.plan.designs import configurations, points
 from robustness.store import PLAN_SCHEMA
 from robustness.trial import Trial, canonical_json, digest, pack_id
 from search_spaces import StudyError
-from search_spaces.study import Design
-from studies_for_tests import quickstart, tiny
+from search_spaces.sections import Design
 
 
 def test_the_quickstart_plans_seven_families_and_the_untrained_line():
@@ -60,8 +61,10 @@ def test_what_decides_a_result_changes_every_trained_id(change):
 
 
 def test_the_untrained_line_does_not_depend_on_training():
-    ids = [set(plan(study)["trial_id"][lambda ids: plan(study)["family"] == "untrained"]) for study in
-           (tiny(), tiny(training__updates=9, training__precision="float64"))]  # fmt: skip
+    ids = []
+    for study in (tiny(), tiny(training__updates=9, training__precision="float64")):
+        rows = plan(study)
+        ids.append(set(rows.loc[rows["family"] == "untrained", "trial_id"]))
     assert ids[0] == ids[1]
 
 

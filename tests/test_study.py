@@ -1,8 +1,9 @@
 import pytest
+from studies_for_tests import TINY, changed
+
 from search_spaces import StudyError, load_study, parse_study, shipped_studies
 from search_spaces.documents import read_document
 from search_spaces.families import HYPERPARAMETERS, SPACES
-from studies_for_tests import TINY, changed
 
 MISTAKES = [
     ({"families.dhle": "default"}, "families.dhle: no family of this name; did you mean 'dhel'?"),
@@ -69,7 +70,7 @@ def test_numbers_with_exponents_are_numbers():
 
 
 def test_a_repeated_key_is_an_error_with_its_line():
-    with pytest.raises(StudyError, match="^x: line 3: .*'a' is given twice"):
+    with pytest.raises(StudyError, match=r"^x: line 3: .*'a' is given twice"):
         read_document("x", "a: 1\nb: 2\na: 3\n")
 
 
@@ -81,7 +82,7 @@ def test_malformed_yaml_is_one_line_with_its_line_number(text):
 
 
 def test_control_characters_are_one_line_too():
-    with pytest.raises(StudyError, match="^x: .*not valid YAML") as caught:
+    with pytest.raises(StudyError, match=r"^x: .*not valid YAML") as caught:
         read_document("x", "a: \x00")
     assert "\n" not in str(caught.value)
 

@@ -2,6 +2,8 @@ import math
 
 import pytest
 import torch
+from studies_for_tests import tiny
+
 from robustness.losses import LOSSES
 from robustness.plan import plan
 from robustness.store import OUTCOMES
@@ -10,7 +12,6 @@ from robustness.training import train_pack
 from robustness.training.member import Member
 from robustness.training.schedule import learning_rates
 from robustness.trial import Trial
-from studies_for_tests import tiny
 
 
 def trials_of(study, seed=0, batch_size=64):

@@ -7,7 +7,8 @@ from scipy.stats import qmc
 
 from search_spaces.axes import Axis
 from search_spaces.dimensions import Value
-from search_spaces.study import Design, Family, Study
+from search_spaces.sections import Design
+from search_spaces.study import Family, Study
 
 Configuration = dict[str, Value]
 
