@@ -12,13 +12,11 @@ import pandas as pd
 from robustness import store
 from search_spaces import Axis as StudyAxis
 from search_spaces import Family, Study, parse_study
+from search_spaces.datasets import DATASETS
 from search_spaces.dimensions import Choice, Scale
 from search_spaces.families import PACK_AXES, TRAINING_AXES, UNTRAINED
 
 Direction = Literal["maximize", "minimize"]
-
-CLASSES: Mapping[str, int] = {"digits": 10}
-"""Classes of data sets whose chance level is known; elsewhere the floor is the worst finite value."""
 
 VALIDATION: Mapping[str, str] = {"linear_top1": "linear_top1_validation"}
 """Outcomes with a column of their own to choose on, so that nothing is chosen on test images."""
@@ -157,8 +155,8 @@ def _floor(study: Study, trials: pd.DataFrame, dataset: str) -> float:
     """Declared, else chance for accuracies of known data sets, else the worst value over all families."""
     if study.analysis.floor is not None:
         return study.analysis.floor
-    if study.analysis.outcome.endswith("_top1") and dataset in CLASSES:
-        return 1.0 / CLASSES[dataset]
+    if study.analysis.outcome.endswith("_top1") and dataset in DATASETS:
+        return 1.0 / DATASETS[dataset].num_classes
     return worst_finite(trials[study.analysis.outcome], direction=study.analysis.direction)
 
 

@@ -4,15 +4,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustness.data import AUGMENTATIONS, DATASETS, epoch_batches, two_views
+from robustness.data import AUGMENTATIONS, LOADERS, epoch_batches, two_views
 from robustness.models import ENCODERS, build
 from robustness.seeds import derive
+from search_spaces.datasets import DATASETS
+
+
+def test_every_data_set_has_sizes_and_a_loader():
+    assert set(DATASETS) == set(LOADERS)
+    assert {entry.augmentation for entry in DATASETS.values()} <= set(AUGMENTATIONS)
 
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_a_data_set_is_what_its_entry_says(name):
     entry = DATASETS[name]
-    splits = entry.load()
+    splits = LOADERS[name]()
     sizes = (len(splits.train.images), len(splits.validation.images), len(splits.test.images))
     assert sizes == (entry.num_train, entry.num_validation, entry.num_test)
     for split in (splits.train, splits.validation, splits.test):
@@ -23,7 +29,7 @@ def test_a_data_set_is_what_its_entry_says(name):
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_splits_are_disjoint_stratified_and_fixed(name):
-    first, again = DATASETS[name].load(), DATASETS[name].load()
+    first, again = LOADERS[name](), LOADERS[name]()
     assert torch.equal(first.train.images, again.train.images)
     rows = {
         part: {x.numpy().tobytes() for x in getattr(first, part).images} for part in ("train", "validation", "test")
@@ -53,7 +59,7 @@ def test_every_epoch_and_seed_has_its_own_order():
 
 @pytest.mark.parametrize("preset", sorted(AUGMENTATIONS))
 def test_views_depend_on_their_seed_only(preset):
-    images = DATASETS["digits"].load().train.images[:32]
+    images = LOADERS["digits"]().train.images[:32]
     before = torch.random.get_rng_state()
     first = two_views(images, preset, seed=1)
     torch.rand(7)

@@ -9,7 +9,7 @@ from analysis.figures import epoch_figure, profile_figure, tolerance_figure
 from analysis.labels import level, listed, quantity, share, words
 from analysis.report.epochs import over_epochs
 from analysis.report.frame import Frame, file_stem
-from analysis.report.results import RANK, Results, untrained_level
+from analysis.report.results import NEAREST_NEIGHBOURS, RANK, Results, untrained_level
 from analysis.table import Axis
 
 _WIDEST = 3
@@ -28,7 +28,8 @@ def curve_frames(results: Results, dataset: str) -> Iterator[Frame]:
         ]
         if panels:
             yield _profile(results, dataset, name, panels)
-    outcomes = dict.fromkeys([results.table.outcome, RANK])
+    # Linear probes are fitted at the end only; nearest neighbours follow accuracy on the way.
+    outcomes = dict.fromkeys([results.table.outcome, NEAREST_NEIGHBOURS, RANK])
     for outcome in outcomes:
         yield from _epochs(results, dataset, outcome)
 

@@ -1,5 +1,6 @@
 """The page: every number and figure of a study in one file that opens without a network."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from analysis.report.surface_frames import surface_frames
 from analysis.table import from_store
 from robustness import store
 from search_spaces import parse_study
+from search_spaces.datasets import DATASETS
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,17 @@ def _render(folder: Path, results: Results, parts: Sequence[Part], tables: list[
         status=status_counts(planned, stored),
         ranges=axis_ranges(results.table),
         tables=tables,
+        test_images=[_test_images(name) for name in study.data.datasets if name in DATASETS],
         seeds=counted(len(study.seeds), "seed"),
         scattered=results.table.design != "grid",
         incomplete=len(stored) < results.table.num_planned,
     )  # fmt: skip
+
+
+def _test_images(dataset: str) -> tuple[str, str, str]:
+    """A data set, the size of its test split, and what that alone does to an accuracy of .95, in points."""
+    count = DATASETS[dataset].num_test
+    return dataset, f"{count:,}", f"{100 * math.sqrt(0.95 * 0.05 / count):.1f}"
 
 
 @cache

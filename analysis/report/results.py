@@ -20,6 +20,7 @@ SEED = 0
 """Of every random draw of the analysis: the same store gives the same report."""
 
 RANK = "z_effective_rank"
+NEAREST_NEIGHBOURS = "knn_top1"
 
 _CELL_KEYS = ["dataset", "family", "x", "y", "others"]
 

@@ -1,6 +1,5 @@
 """Images with labels, in three fixed splits."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,29 +32,6 @@ class Splits:
     def to(self, device: torch.device) -> "Splits":
         """The same on another device."""
         return Splits(self.train.to(device), self.validation.to(device), self.test.to(device))
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What is known of a data set before it is loaded, and how to load it.
-
-    Args:
-        summary: one line: what it is and where it comes from.
-        shape: channels, height, width.
-        num_train, num_validation, num_test: sizes of the splits.
-        num_classes: classes are 0 .. num_classes - 1.
-        augmentation: the preset that makes its views unless a study names another.
-        load: reads all splits.
-    """
-
-    summary: str
-    shape: tuple[int, int, int]
-    num_train: int
-    num_validation: int
-    num_test: int
-    num_classes: int
-    augmentation: str
-    load: Callable[[], Splits]
 
 
 def digits() -> Splits:

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from robustness.data import DATASETS
 from robustness.trial import Trial
+from search_spaces.datasets import DATASETS
 
 # Seconds on one CPU core with the mlp encoder, from a run of the quickstart study. Only ratios matter.
 _SECONDS_PER_UPDATE = 0.0012

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from robustness.data import AUGMENTATIONS, DATASETS
+from robustness.data import AUGMENTATIONS
 from robustness.metrics import measured_columns
 from robustness.models import ENCODERS
 from robustness.plan.designs import Configuration, configurations, num_configurations
 from robustness.store import HYPERPARAMETER_COLUMNS, NUMERIC_OUTCOMES, PLAN_SCHEMA
 from robustness.trial import Trial, canonical_json, pack_id
 from search_spaces.axes import StudyError, suggestion
+from search_spaces.datasets import DATASETS
 from search_spaces.families import PACK_AXES, TRAINING_AXES, UNTRAINED
 from search_spaces.study import Family, Study
 

@@ -52,6 +52,10 @@ class SweepProgress(Callback):  # type: ignore[misc]  # ray ships no types
         """Nothing: Tune pickles its callbacks into a snapshot that is never read, and a terminal can't be."""
         return {}
 
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def counts(self) -> str:
         """`120 done, 0 failed, 410 left`; failed trials are done too."""
         left = sum(count for pack, count in self.members.items() if pack not in self.finished)
@@ -89,7 +93,7 @@ class SweepProgress(Callback):  # type: ignore[misc]  # ray ships no types
             self.done += result["ok"] + result["failed"]
             self.failed += result["failed"]
         if result["message"]:
-            self.console.print(result["message"], markup=False, highlight=False)
+            self.say(result["message"])
         self._draw()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -105,5 +109,4 @@ class SweepProgress(Callback):  # type: ignore[misc]  # ray ships no types
         self.last_line = time.monotonic()
         left = duration(self.left_seconds())
         elapsed = duration(self.last_line - self.started)
-        line = f"{self.counts()}; {elapsed} elapsed, about {left} left"
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self.say(f"{self.counts()}; {elapsed} elapsed, about {left} left")

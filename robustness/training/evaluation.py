@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from robustness.data import DATASETS, Splits, two_views
+from robustness.data import Splits, two_views
 from robustness.metrics import Labelled, measure
 from robustness.seeds import derive
 from robustness.training.member import Member
 from robustness.trial import Trial
+from search_spaces.datasets import DATASETS
 
 _IMAGES_AT_ONCE = 1024
 AT_THE_END = ("linear",)

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from robustness.data import DATASETS
 from robustness.losses import LOSSES
 from robustness.models import Network, build
 from robustness.plan import num_updates, steps_per_epoch
 from robustness.training.schedule import learning_rates
 from robustness.trial import Status, Trial
+from search_spaces.datasets import DATASETS
 
 Images = Float[Tensor, "n channels height width"]
 

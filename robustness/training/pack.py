@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from robustness.data import DATASETS, Splits, epoch_batches, two_views
+from robustness.data import LOADERS, Splits, epoch_batches, two_views
 from robustness.plan import evaluation_updates, num_updates, steps_per_epoch
 from robustness.seeds import derive
 from robustness.training.devices import describe, peak_memory_bytes, reset_peak_memory
@@ -144,4 +144,4 @@ def _result(member: Member, shared_cost: dict[str, Any]) -> TrialResult:
 
 @lru_cache(maxsize=4)
 def _load(dataset: str, device: torch.device) -> Splits:
-    return DATASETS[dataset].load().to(device)
+    return LOADERS[dataset]().to(device)

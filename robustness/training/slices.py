@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from robustness.data import DATASETS
 from robustness.models import build
 from robustness.trial import Trial
+from search_spaces.datasets import DATASETS
 
 _STATE_BYTES = 2**30
 _BYTES_PER_PARAMETER = 16
