@@ -17,7 +17,7 @@ from analysis.scorecard import scorecard
 from analysis.statistics import fit_noise
 from analysis.table import Axis, Table
 
-__all__ = ["COLUMNS", "mass_curve", "measures", "profiles", "scorecard"]
+__all__ = ["COLUMNS", "mass_curve", "measures", "measures_and_curve", "profiles", "scorecard"]
 
 COLUMNS = (
     "dataset", "outcome", "family", "measure", "axis", "tolerance", "reference", "estimate", "low", "high",
@@ -44,9 +44,27 @@ def measures(table: Table, *, seed: int) -> pd.DataFrame:
         A row a measure (columns `COLUMNS`), accuracies as shares; NaN with a reason where there is too
         little data.
     """
+    return _measures(table, _contests(table, seed))
+
+
+def mass_curve(table: Table, *, seed: int) -> pd.DataFrame:
+    """Near-optimal mass over a fine grid of tolerances: the rows of `measures`, own and common reference."""
+    return _mass_curve(table, _contests(table, seed))
+
+
+def measures_and_curve(table: Table, *, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`measures` and `mass_curve` for the price of one: both rest on the same fits."""
+    found = _contests(table, seed)
+    return _measures(table, found), _mass_curve(table, found)
+
+
+def _contests(table: Table, seed: int) -> list[Contest]:
+    return [contest(table, dataset, seed=seed) for dataset in table.datasets]
+
+
+def _measures(table: Table, contests: Sequence[Contest]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
-    for dataset in table.datasets:
-        found = contest(table, dataset, seed=seed)
+    for found in contests:
         for index, family in enumerate(found.families):
             rows += _own_rows(table, family)
             rows += _regret_rows(table, found, index)
@@ -55,12 +73,10 @@ def measures(table: Table, *, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def mass_curve(table: Table, *, seed: int) -> pd.DataFrame:
-    """Near-optimal mass over a fine grid of tolerances: the rows of `measures`, own and common reference."""
+def _mass_curve(table: Table, contests: Sequence[Contest]) -> pd.DataFrame:
     tolerances = np.linspace(0.0, 5 * max(table.tolerances), CURVE_POINTS).round(12).tolist()
     rows: list[dict[str, Any]] = []
-    for dataset in table.datasets:
-        found = contest(table, dataset, seed=seed)
+    for found in contests:
         for index in range(len(found.families)):
             rows += _mass_rows(table, found, index, tolerances)
     return pd.DataFrame(rows, columns=list(COLUMNS))

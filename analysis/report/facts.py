@@ -93,7 +93,8 @@ def _training(study: Study) -> str:
     lengths = {"epoch": training.epochs, "update": training.updates, "image": training.images}
     length = next(counted(count, unit) for unit, count in lengths.items() if count is not None)
     rate = f"learning rate {training.learning_rate:g}, {training.schedule} schedule"
-    return f"{length} of {training.optimizer}, {rate}"
+    momentum = f" with momentum {training.momentum:g}" if training.optimizer == "sgd" else ""
+    return f"{length} of {words(training.optimizer)}{momentum}, {rate}"
 
 
 def _design(study: Study) -> str:

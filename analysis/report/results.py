@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.cells import FAILED, cells
 from analysis.figures import Level
-from analysis.robustness import mass_curve, measures, profiles, scorecard
+from analysis.robustness import measures_and_curve, profiles, scorecard
 from analysis.statistics import t_quantile
 from analysis.surfaces import surfaces
 from analysis.table import Table
@@ -77,7 +77,7 @@ class Results:
 
 def compute(table: Table, folder: Path) -> Results:
     """Compute every number of the report."""
-    rows = measures(table, seed=SEED)
+    rows, curve = measures_and_curve(table, seed=SEED)
     history = store.read_history(folder)
     ended_well = table.trials.loc[table.trials["status"] == "ok", "trial_id"]
     outcomes = [table.outcome]
@@ -88,7 +88,7 @@ def compute(table: Table, folder: Path) -> Results:
     return Results(
         table=table,
         measures=rows,
-        curve=mass_curve(table, seed=SEED),
+        curve=curve,
         scorecard=scorecard(rows, table) if len(rows) else pd.DataFrame(),
         profiles=profiles(table, table.outcome),
         surfaces={outcome: _with_failures(table, outcome) for outcome in outcomes},

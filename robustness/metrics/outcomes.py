@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from robustness.metrics.collapse import embedding_collapse, representation_collapse
-from robustness.metrics.geometry import alignment, uniformity, unit_rows, wasserstein
+from robustness.metrics.geometry import alignment, uniformity_and_wasserstein, unit_rows
 from robustness.metrics.probes import knn_top1, linear_probe
 from robustness.metrics.spectrum import spectral_metrics, spectrum
 
@@ -66,11 +66,8 @@ def measure(
     eps = torch.finfo(h["test"].x.dtype).eps
     h_test, z_test = h["test"].x[:num_images], unit_rows(z["test"].x[:num_images])
     for prefix, x, views in (("h", h_test, h_views), ("z", z_test, z_views)):
-        geometry = {
-            "alignment": alignment(*views),
-            "uniformity": uniformity(x),
-            "wasserstein": wasserstein(x),
-        }
+        uniform, distance = uniformity_and_wasserstein(x)
+        geometry = {"alignment": alignment(*views), "uniformity": uniform, "wasserstein": distance}
         outcomes |= {f"{prefix}_{name}": value for name, value in (geometry | spectral_metrics(x, eps=eps)).items()}
         outcomes[f"{prefix}_spectrum"] = spectrum(x).tolist()
     outcomes["collapse"] = embedding_collapse(z_test)

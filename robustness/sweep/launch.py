@@ -15,7 +15,7 @@ from robustness.store import StoreError, write_pack
 from robustness.sweep.cluster import connected, num_workers
 from robustness.sweep.progress import SweepProgress
 from robustness.sweep.queue import MOST_ATTEMPTS, PackQueue
-from robustness.sweep.rows import trial_rows
+from robustness.sweep.rows import members_of, trial_rows
 from robustness.sweep.worker import Job, work
 from robustness.trial import TrialResult
 from search_spaces.study import Study
@@ -57,10 +57,9 @@ def launch(study: Study, folder: Path, todo: pd.DataFrame, before: pd.DataFrame,
     if stop_reason is not None:
         raise StoreError(stop_reason)
     for pack in given_up:
-        rows = todo[todo["pack_id"] == pack].astype(object)
-        records = rows.where(rows.notna(), None).to_dict("records")
+        rows = members_of(todo, pack)
         reason = f"the worker died {MOST_ATTEMPTS} times while it trained this trial's pack"
-        write_pack(folder, pack, trial_rows(records, [TrialResult("error", reason)] * len(records)), [])
+        write_pack(folder, pack, trial_rows(rows, [TrialResult("error", reason)] * len(rows)), [])
 
 
 def _tune(queue: Any, todo: pd.DataFrame, job: Job, *, workers: int, scratch: str, progress: SweepProgress) -> None:

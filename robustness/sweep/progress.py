@@ -66,7 +66,7 @@ class SweepProgress(Callback):  # type: ignore[misc]  # ray ships no types
         total = sum(self.costs.values())
         worked = sum(self.costs[pack] * share for pack, share in self.shares.items())
         elapsed = time.monotonic() - self.started
-        return elapsed * (total - worked) / worked if worked > 0 else None
+        return elapsed * max(total - worked, 0.0) / worked if worked > 0 else None
 
     def __enter__(self) -> "SweepProgress":
         if self.console.is_terminal:

@@ -5,10 +5,20 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
+import pandas as pd
+
 from robustness.store import HISTORY_SCHEMA, TRIALS_SCHEMA, Row
 from robustness.trial import PROTOCOL_VERSION, TrialResult
 
 Planned = Mapping[str, Any]
+
+
+def members_of(plan: pd.DataFrame, pack: str) -> list[dict[str, Any]]:
+    """The planned rows of one pack, missing values as None."""
+    rows = plan[plan["pack_id"] == pack].astype(object)
+    return [
+        {str(name): value for name, value in row.items()} for row in rows.where(rows.notna(), None).to_dict("records")
+    ]
 
 
 def trial_rows(planned: Sequence[Planned], results: Sequence[TrialResult]) -> list[Row]:

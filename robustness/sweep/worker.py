@@ -12,7 +12,7 @@ import torch
 from ray import tune
 
 from robustness.store import StoreError, write_pack
-from robustness.sweep.rows import history_rows, trial_rows
+from robustness.sweep.rows import history_rows, members_of, trial_rows
 from robustness.training import train_pack
 from robustness.trial import Trial, TrialResult
 
@@ -34,8 +34,7 @@ def work(config: dict[str, Any], *, queue: Any, planned: pd.DataFrame, job: Job)
     name = tune.get_context().get_trial_id()
     device = _device(job)
     while (pack := ray.get(queue.take.remote(name))) is not None:
-        members = planned[planned["pack_id"] == pack].astype(object)
-        rows = members.where(members.notna(), None).to_dict("records")
+        rows = members_of(planned, pack)
         results = _train(rows, job.every, device, _reporter(pack))
         try:
             message = write_pack(job.folder, pack, trial_rows(rows, results), history_rows(rows, results))
