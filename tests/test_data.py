@@ -48,6 +48,19 @@ def test_an_epoch_shows_no_image_twice_and_only_whole_batches(size, count, seed,
     assert len(set(batches.flatten().tolist())) == batches.numel()
 
 
+@pytest.mark.parametrize("name", sorted(DATASETS))
+def test_networks_see_standardised_images(name):
+    pixels = LOADERS[name]().train.images.transpose(0, 1).flatten(1)
+    assert pixels.mean(1).tolist() == pytest.approx(DATASETS[name].mean, abs=1e-3)
+    assert pixels.std(1).tolist() == pytest.approx(DATASETS[name].deviation, abs=1e-3)
+    network = build("mlp", [8], dataset=DATASETS[name], batch_norm=False, seed=0)
+    seen = []
+    network.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    network(LOADERS[name]().train.images)
+    assert seen[0].mean().item() == pytest.approx(0, abs=0.01)
+    assert seen[0].std().item() == pytest.approx(1, abs=0.01)
+
+
 def test_every_epoch_and_seed_has_its_own_order():
     orders = {
         tuple(epoch_batches(64, batch_size=8, seed=seed, epoch=epoch).flatten().tolist())
@@ -75,7 +88,7 @@ def test_views_depend_on_their_seed_only(preset):
 def test_drawing_views_leaves_the_global_generator_alone():
     before = torch.random.get_rng_state()
     two_views(torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)), "affine_erasing", seed=1)
-    build("mlp", [8], shape=(1, 8, 8), batch_norm=False, seed=0)
+    build("mlp", [8], dataset=DATASETS["digits"], batch_norm=False, seed=0)
     assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -89,7 +102,7 @@ def test_erasing_blanks_part_of_about_half_of_the_views():
 @pytest.mark.parametrize("encoder", sorted(ENCODERS))
 def test_initial_weights_depend_on_seed_encoder_and_projector_only(encoder):
     def weights(seed, widths):
-        network = build(encoder, widths, shape=(1, 8, 8), batch_norm=False, seed=seed)
+        network = build(encoder, widths, dataset=DATASETS["digits"], batch_norm=False, seed=seed)
         return torch.cat([w.flatten() for w in network.parameters()])
 
     assert torch.equal(weights(0, [128, 32]), weights(0, [128, 32]))
@@ -99,7 +112,7 @@ def test_initial_weights_depend_on_seed_encoder_and_projector_only(encoder):
 @pytest.mark.parametrize("encoder", sorted(ENCODERS))
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_a_network_gives_representations_and_embeddings(encoder, batch_norm):
-    network = build(encoder, [64, 16, 8], shape=(1, 8, 8), batch_norm=batch_norm, seed=0)
+    network = build(encoder, [64, 16, 8], dataset=DATASETS["digits"], batch_norm=batch_norm, seed=0)
     h, z = network(torch.rand(5, 1, 8, 8))
     assert h.shape == (5, ENCODERS[encoder]((1, 8, 8))[1])
     assert z.shape == (5, 8)

@@ -3,15 +3,27 @@
 import math
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 
 class Network(nn.Module):
-    """An encoder and its projector."""
+    """An encoder and its projector, for images of 0 to 1 that are standardised per channel first.
 
-    def __init__(self, encoder: nn.Module, projector: nn.Module) -> None:
+    Without that, what all images have in common outweighs what tells them apart: the embeddings of fresh
+    digits have a mean cosine of .98, and several losses collapse at learning rates that suit the others.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self, encoder: nn.Module, projector: nn.Module, *, mean: Sequence[float], deviation: Sequence[float]
+    ) -> None:
         super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(deviation).view(-1, 1, 1), persistent=False)
         self.encoder = encoder
         self.projector = projector
 
@@ -19,7 +31,7 @@ class Network(nn.Module):
         self, images: Float[Tensor, "n channels height width"]
     ) -> tuple[Float[Tensor, "n h_dim"], Float[Tensor, "n z_dim"]]:
         """Representations and embeddings of a batch of images."""
-        h = self.encoder(images)
+        h = self.encoder((images - self.mean) / self.deviation)
         return h, self.projector(h)
 
 

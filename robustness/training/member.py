@@ -29,7 +29,7 @@ class Member:
         self.network: Network = build(
             trial.model["encoder"],
             trial.model["projector"],
-            shape=DATASETS[trial.data["dataset"]].shape,
+            dataset=DATASETS[trial.data["dataset"]],
             batch_norm=trial.model["projector_batch_norm"],
             seed=trial.seed,
         ).to(device, self.dtype)

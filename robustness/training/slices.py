@@ -17,7 +17,7 @@ def slice_size(trials: Sequence[Trial]) -> int:
     network = build(
         trial.model["encoder"],
         trial.model["projector"],
-        shape=DATASETS[trial.data["dataset"]].shape,
+        dataset=DATASETS[trial.data["dataset"]],
         batch_norm=trial.model["projector_batch_norm"],
         seed=trial.seed,
     )
