@@ -1,5 +1,6 @@
 """The `robustness` command."""
 
+import errno
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from search_spaces import Study, load_study, shipped_studies
+
+INTERRUPTED = 130
+LATEST_PACKS = 12
+MISTAKES = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT)
+"""System errors that a path or a full disk causes, and no fault of the program."""
 
 app = typer.Typer(
     add_completion=False,
@@ -32,19 +38,19 @@ def main() -> None:
     """Run the command; a user's mistake is one line on stderr and exit code 2."""
     try:
         code = app(standalone_mode=False)
-    except typer.Abort:
-        code = 130
-    except KeyboardInterrupt:
-        _complain("interrupted; what was stored stays, the same command continues")
-        code = 130
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except typer.TyperException as error:
-        _complain(f"{error}; see robustness --help")
+        if str(error):
+            _complain(f"{error}; see robustness --help")
         code = 2
     except (ValueError, OSError) as error:
         if not _is_mistake(error):
             raise
         _complain(" ".join(str(error).split()))
         code = 2
+    if code == INTERRUPTED:
+        _complain("interrupted; what was stored stays, the same command continues")
     sys.exit(code or 0)
 
 
@@ -106,8 +112,9 @@ def status(folder: FolderArgument) -> None:
         table.add_row(str(family), *(f"{n:,}" for n in (len(mine), failed, len(own) - len(mine))))
     _right_aligned(table)
     Console().print(table)
-    left = len(planned) - len(stored)
-    print(f"{len(stored):,} of {len(planned):,} trials stored, {left:,} left{_rate(stored, left)}")
+    mine = stored[stored["trial_id"].isin(planned["trial_id"])]
+    left = len(planned) - len(mine)
+    print(f"{len(mine):,} of {len(planned):,} trials stored, {left:,} left{_rate(mine, left)}")
 
 
 @app.command()
@@ -147,10 +154,11 @@ def _sweep(study: Study, folder: Path, address: str | None) -> int:
 
 
 def _rate(stored: "pd.DataFrame", left: int) -> str:  # type: ignore[name-defined]
-    """`; 31 trials a minute, about 12 min left`, from the times at which trials were stored."""
+    """`; 31 trials a minute, about 12 min left`, from when the latest packs were stored."""
     from robustness.durations import duration
 
-    times = stored["finished_at"].dropna()
+    packs = stored.groupby("pack_id")["finished_at"].max().nlargest(LATEST_PACKS)
+    times = stored.loc[stored["pack_id"].isin(packs.index), "finished_at"]
     seconds = (times.max() - times.min()).total_seconds() if len(times) else 0.0
     if seconds <= 0:
         return ""
@@ -169,7 +177,7 @@ def _is_mistake(error: Exception) -> bool:
     from robustness.store import StoreError
     from search_spaces import StudyError
 
-    return isinstance(error, StudyError | StoreError | OSError)
+    return isinstance(error, StudyError | StoreError) or (isinstance(error, OSError) and error.errno in MISTAKES)
 
 
 def _complain(line: str) -> None:

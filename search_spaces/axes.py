@@ -112,6 +112,8 @@ def _scale(place: str, raw: dict[str, Any], hyperparameter: Hyperparameter, *, l
 
 
 def _number(place: str, value: Any) -> int | float:
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise StudyError(f"{place}: expected a number below 2**63, got one of {len(str(abs(value)))} digits")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise StudyError(f"{place}: expected a finite number, got {value!r}")
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:

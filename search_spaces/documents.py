@@ -14,6 +14,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 _fail(key_node.start_mark, f"expected a name as key, got {key!r}")
@@ -46,5 +48,7 @@ def read_document(source: str, text: str) -> Any:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
         raise StudyError(f"{source}: {line}not valid YAML: {error.problem}") from None
+    except RecursionError:
+        raise StudyError(f"{source}: not a study: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         raise StudyError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Whole = Annotated[int, Field(ge=1, strict=True)]
@@ -14,10 +14,26 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _names(raw: Any) -> Any:
+    names = [raw] if isinstance(raw, str) else raw
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"expected a name or a list of names, got {raw!r}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"expected different names, got {raw!r}")
+    return raw
+
+
+def _seeds(raw: Any) -> Any:
+    seeds = [raw] if not isinstance(raw, list) else raw
+    if not all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63 for seed in seeds):
+        raise ValueError(f"expected a number of seeds or a list of whole numbers from 0, got {raw!r}")
+    return raw
+
+
 class Data(Section):
     """Which images, and how their views are made; `augmentation: null` is the data set's own preset."""
 
-    dataset: str | list[str]
+    dataset: Annotated[str | list[str], BeforeValidator(_names)]
     augmentation: str | None = None
 
     @property
@@ -30,12 +46,15 @@ class Model(Section):
     """Encoder and projector; `projector` lists the widths of its layers, the embedding's last."""
 
     encoder: str = "mlp"
-    projector: Annotated[list[Whole], Field(min_length=1)] = [128, 32]
+    projector: Annotated[list[Annotated[int, Field(ge=2, strict=True)]], Field(min_length=1)] = [128, 32]
     projector_batch_norm: Annotated[bool, Field(strict=True)] = False
 
 
 class Training(Section):
-    """How long and how a trial trains; exactly one of epochs, updates and images is fixed."""
+    """How long and how a trial trains; exactly one of epochs, updates and images is fixed.
+
+    `momentum` is that of SGD, 0.9 unless given.
+    """
 
     epochs: Whole | None = None
     updates: Whole | None = None
@@ -43,7 +62,7 @@ class Training(Section):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Positive = 0.1
     learning_rate_scaling: Literal["none", "linear", "sqrt"] = "none"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     clip_norm: Positive | None = None
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -60,6 +79,17 @@ class Training(Section):
                 raise ValueError(f"expected one of epochs, updates and images, got {' and '.join(given)}")
             if not given:
                 return {**raw, "epochs": 20}
+        return raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def _momentum_of_sgd(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        if raw.get("optimizer", "sgd") == "sgd":
+            return {"momentum": 0.9, **raw}
+        if raw.get("momentum") is not None:
+            raise ValueError(f"momentum is a setting of sgd; remove it, got {raw['momentum']!r}")
         return raw
 
 
@@ -93,6 +123,12 @@ class Resources(Section):
     cpus_per_pack: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
     gpus_per_pack: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
 
+    @model_validator(mode="after")
+    def _whole_gpus_above_one(self) -> "Resources":
+        if self.gpus_per_pack > 1 and not self.gpus_per_pack.is_integer():
+            raise ValueError(f"gpus_per_pack: expected a share of one GPU or whole GPUs, got {self.gpus_per_pack:g}")
+        return self
+
 
 class Pack(Section):
     """How many trials are at most stored, and trained side by side, as one unit."""
@@ -100,15 +136,27 @@ class Pack(Section):
     size: Whole = 32
 
 
+LOWER_IS_BETTER = ("final_loss", "alignment", "uniformity", "wasserstein", "mean_norm")
+"""Outcomes, without the prefix of their space, of which less is better."""
+
+
 class Analysis(Section):
-    """What the report asks of the results; `reference` is the family that others are compared with."""
+    """What the report asks of the results; `direction` follows from the outcome unless given."""
 
     outcome: str = "linear_top1"
     direction: Literal["maximize", "minimize"] = "maximize"
-    floor: float | None = None
+    floor: Annotated[float, Field(allow_inf_nan=False)] | None = None
     reference: str | None = None
     tolerances: Annotated[list[Positive], Field(min_length=1)] = [0.005, 0.01, 0.02]
     equivalence: Positive | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _direction_of_the_outcome(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("direction") is None:
+            outcome = str(raw.get("outcome", "linear_top1")).removeprefix("h_").removeprefix("z_")
+            return {**raw, "direction": "minimize" if outcome in LOWER_IS_BETTER else "maximize"}
+        return raw
 
 
 class StudyFile(Section):
@@ -120,7 +168,7 @@ class StudyFile(Section):
     training: Training = Training(epochs=20)
     evaluation: Evaluation = Evaluation()
     design: Design = Design()
-    seeds: Annotated[int, Field(strict=True)] | list[Annotated[int, Field(ge=0, strict=True)]] = 5
+    seeds: Annotated[int | list[int], BeforeValidator(_seeds)] = 5
     axes: dict[str, Any] = {}
     families: dict[str, Any]
     resources: Resources = Resources()

@@ -16,11 +16,12 @@ def robustness(*arguments: object, cwd: Path, **options: object) -> subprocess.C
 
 
 def start(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
-    """Start the command and go on."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "robustness.cli", *map(str, arguments)],
-        cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    """Start the command and go on; what it complains about goes to the file `stderr`."""
+    with (cwd / "stderr").open("wb") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-m", "robustness.cli", *map(str, arguments)],
+            cwd=cwd, stdout=subprocess.DEVNULL, stderr=errors,
+        )  # fmt: skip
 
 
 def descendants(pid: int) -> list[int]:

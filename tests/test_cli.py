@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,6 @@ def test_the_readme_shows_only_commands_that_exist():
     from robustness.cli import app
 
     known = {command.callback.__name__ for command in app.registered_commands}
-    used = {line.split("robustness ")[1].split()[0] for line in text.splitlines() if "bin/robustness " in line}
+    used = set(re.findall(r"bin/robustness (\w+)", text))
     assert used
     assert used <= known

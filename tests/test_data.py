@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustness.data import AUGMENTATIONS, LOADERS, epoch_batches, two_views
+from robustness.data import AUGMENTATIONS, LOADERS, augmentation, epoch_batches, two_views
 from robustness.models import ENCODERS, build
 from robustness.seeds import derive
 from search_spaces.datasets import DATASETS
@@ -92,11 +92,37 @@ def test_drawing_views_leaves_the_global_generator_alone():
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_erasing_blanks_part_of_about_half_of_the_views():
-    images = torch.ones(400, 1, 8, 8)
-    erased = two_views(images, "affine_erasing", seed=0)[0] == 0
-    kept = two_views(images, "affine", seed=0)[0] == 0
-    assert erased.float().mean() > kept.float().mean() + 0.02
+def test_erasing_blanks_a_patch_of_half_of_the_views(monkeypatch):
+    # Without the affine part, so that every zero is an erased pixel.
+    monkeypatch.setattr(augmentation, "affine", tuple)
+    augmentation._transforms.cache_clear()
+    erased = torch.cat(two_views(torch.ones(1000, 1, 20, 20), "affine_erasing", seed=0)) == 0
+    augmentation._transforms.cache_clear()
+    areas = erased.flatten(1).float().mean(1)
+    assert (areas > 0).float().mean().item() == pytest.approx(0.5, abs=0.04)
+    assert 0.03 < areas[areas > 0].min() < areas.max() < 0.22
+    assert areas[areas > 0].mean().item() == pytest.approx(0.125, abs=0.015)
+
+
+def test_the_affine_part_turns_shifts_and_scales_within_its_bounds():
+    # A bar in the middle: its mean is the shift, its second moments give angle and length.
+    bar = torch.zeros(1, 1, 65, 65)
+    bar[..., 31:34, 12:53] = 1
+    view = torch.cat(two_views(bar.repeat(1000, 1, 1, 1), "affine", seed=0))[:, 0].double()
+    grid = torch.arange(65.0, dtype=torch.float64) - 32
+    mass = view.sum((1, 2))
+    x, y = (view.sum(1) @ grid) / mass, (view.sum(2) @ grid) / mass
+    inside = (view[:, [0, -1], :].sum((1, 2)) + view[:, :, [0, -1]].sum((1, 2))) == 0
+    xx = (view.sum(1) @ grid**2) / mass - x**2
+    yy = (view.sum(2) @ grid**2) / mass - y**2
+    xy = torch.einsum("nij,i,j->n", view, grid, grid) / mass - x * y
+    angle = torch.rad2deg(torch.atan2(2 * xy, xx - yy) / 2)[inside].abs()
+    length = (xx + yy).sqrt()[inside] / (41**2 / 12 + 9 / 12) ** 0.5
+    for shift in (x[inside].abs(), y[inside].abs()):
+        assert 0.13 * 65 < shift.max() < 0.155 * 65
+    assert 14 < angle.max() < 15.5
+    assert 0.73 < length.min() < 0.78
+    assert 1.2 < length.max() < 1.27
 
 
 @pytest.mark.parametrize("encoder", sorted(ENCODERS))

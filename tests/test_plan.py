@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from studies_for_tests import quickstart, tiny
+from studies_for_tests import TINY, quickstart, tiny
 
 from robustness.plan import evaluation_updates, extend, num_updates, plan
 from robustness.plan.designs import configurations, points
@@ -111,10 +111,19 @@ def test_scattered_families_share_their_shared_coordinates():
 
 def test_one_more_family_or_shared_axis_moves_no_point_of_the_others():
     design = {"kind": "sobol", "configurations": 8, "seed": 0}
-    few, many = tiny(design=design), tiny(design=design, families__kcl_log="default")
-    for label in few.families:
-        if label != "untrained":
-            assert configurations(few, few.families[label]) == configurations(many, many.families[label])
+    cold = {"temperature": {"low": 0.1, "high": 1}}
+    few = tiny(design=design, families__nt_xent=cold, families__dhel=cold)
+    more = {
+        "families__nt_xent": cold,
+        "families__dhel": cold,
+        "families__kcl_log": "default",
+        "axes__weight_decay": {"low": 1e-5, "high": 1e-2},
+    }
+    many = tiny(design=design, **more)
+    for label in ("nt_xent", "dhel"):
+        before = configurations(few, few.families[label])
+        after = configurations(many, many.families[label])
+        assert before == [{name: point[name] for name in ("batch_size", "temperature")} for point in after]
 
 
 def test_an_axis_that_a_family_lacks_is_null_for_it():
@@ -186,6 +195,7 @@ def test_seeds_and_families_extend_a_plan_and_old_packs_keep_their_members():
         ({"axes__batch_size": {"values": [64, 128]}}, "axes.batch_size drops 256"),
         ({"families__dhel": None}, "families drops dhel"),
         ({"families__dhel": {"temperature": {"values": [0.1]}}}, "families.dhel.temperature"),
+        ({"families__dhel__loss": "dcl"}, "families.dhel.loss dhel -> dcl is another loss"),
     ],
 )
 def test_a_study_that_drops_trials_is_refused_with_what_is_gone(change, message):
@@ -193,6 +203,22 @@ def test_a_study_that_drops_trials_is_refused_with_what_is_gone(change, message)
     with pytest.raises(StudyError, match=message) as caught:
         extend(Path("results"), plan(old), old.written(), tiny(**change))
     assert "choose another --out" in str(caught.value)
+
+
+def test_a_family_can_not_be_renamed_half_way():
+    old = tiny()
+    renamed = tiny(seeds=3, families__dhel=None, families__mine=TINY["families"]["dhel"] | {"loss": "dhel"})
+    with pytest.raises(StudyError, match="families: dhel is now called mine, and stored trials keep their label"):
+        extend(Path("results"), plan(old), old.written(), renamed)
+
+
+def test_a_plan_of_another_protocol_is_refused_with_that_reason():
+    old = tiny()
+    before = plan(old)
+    texts = before["trial"].str.replace('"protocol":1', '"protocol":0')
+    before = before.assign(trial=texts, trial_id=[digest(text) for text in texts])
+    with pytest.raises(StudyError, match="planned under protocol 0, and this version's is 1"):
+        extend(Path("results"), before, old.written(), old)
 
 
 def test_more_levels_that_drop_levels_name_a_number_that_keeps_them():

@@ -36,6 +36,15 @@ MISTAKES = [
     ({"axes.temperature": 2}, "families.nt_xent.temperature: already in 'axes'"),
     ({"seeds": 0}, "seeds: the study plans 0 trials"),
     ({"seeds": [1, 1]}, "seeds: expected different whole numbers"),
+    ({"seeds": [0, -1]}, "seeds: expected a number of seeds or a list of whole numbers from 0, got .0, -1."),
+    ({"seeds": "many"}, "seeds: expected a number of seeds or a list"),
+    ({"data.dataset": 3}, "data.dataset: expected a name or a list of names, got 3"),
+    ({"data.dataset": ["digits", "digits"]}, "data.dataset: expected different names"),
+    ({"model.projector": [128, 1]}, "model.projector.1: .* got 1"),
+    ({"families.dhel.temperature": 10**400}, "temperature: expected a number below 2..63, got one of 401 digits"),
+    ({"training.optimizer": "adamw", "training.momentum": 0.3}, "training: momentum is a setting of sgd"),
+    ({"resources.gpus_per_pack": 1.5}, "gpus_per_pack: expected a share of one GPU or whole GPUs, got 1.5"),
+    ({"analysis.floor": float("inf")}, "analysis.floor: .* got inf"),
     ({"seeds": 10**12}, "seeds: expected at most"),
     ({"training.epochs": 3}, "expected one of epochs, updates and images, got epochs and updates"),
     ({"training.updates": 0}, "training.updates: .* got 0"),
@@ -79,6 +88,25 @@ def test_malformed_yaml_is_one_line_with_its_line_number(text):
     with pytest.raises(StudyError, match=r"^x: line \d+: not valid YAML") as caught:
         read_document("x", text)
     assert "\n" not in str(caught.value)
+
+
+def test_merged_mappings_are_read():
+    text = "base: &b {a: 1, b: 2}\nmore: {<<: *b, b: 3}\n"
+    assert read_document("x", text)["more"] == {"a": 1, "b": 3}
+
+
+def test_a_bottomless_file_is_one_line():
+    with pytest.raises(StudyError, match=r"^x: not a study: nested too deeply$"):
+        read_document("x", "[" * 5000 + "]" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "direction"), [("linear_top1", "maximize"), ("final_loss", "minimize"), ("z_uniformity", "minimize")]
+)
+def test_the_direction_follows_from_the_outcome_unless_given(outcome, direction):
+    assert parse_study(changed(TINY, {"analysis.outcome": outcome}), "x").analysis.direction == direction
+    given = {"analysis.outcome": outcome, "analysis.direction": "maximize"}
+    assert parse_study(changed(TINY, given), "x").analysis.direction == "maximize"
 
 
 def test_control_characters_are_one_line_too():

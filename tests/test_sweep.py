@@ -1,11 +1,13 @@
 import os
+import shutil
 import signal
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from processes import kill_tree, robustness, start, wait_until
+from processes import descendants, kill_tree, robustness, start, wait_until
 from studies_for_tests import TINY, changed, tiny
 
 from robustness import store
@@ -35,7 +37,7 @@ def swept(tmp_path_factory):
     """One study, swept once without interruption, with a diverging configuration."""
     folder = tmp_path_factory.mktemp("swept")
     path = study_file(folder, **LONGER)
-    return folder, path, robustness("sweep", path, "--out", "out", cwd=folder)
+    return folder, path, robustness("run", path, "--out", "out", cwd=folder)
 
 
 LONGER = {
@@ -61,6 +63,13 @@ def test_every_planned_trial_is_stored_once_and_the_diverged_ones_are_rows(swept
     assert "18 trials planned, 18 trained now" in done.stdout
     assert "4 failed, 0 left" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_run_writes_a_report_that_counts_what_failed_and_says_where_it_is(swept):
+    folder, _, done = swept
+    assert "report: out/report/index.html" in done.stdout
+    page = (folder / "out" / "report" / "index.html").read_text()
+    assert "4 of 16 trials failed" in page
 
 
 def test_what_the_sweep_stored_is_what_the_pack_gives(swept):
@@ -106,7 +115,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_bits(swept, tmp_path):
 
 @linux
 def test_added_seeds_and_families_train_only_what_is_new_and_a_dropped_level_is_refused(swept, tmp_path):
-    folder, _, _ = swept
+    folder = shutil.copytree(swept[0], tmp_path / "copy")
     files = {p.name: p.read_bytes() for p in (folder / "out" / "trials").iterdir()}
     more = study_file(tmp_path, **LONGER | {"seeds": 3, "families__kcl_log": {"bandwidth": 2}})
     done = robustness("sweep", more, "--out", folder / "out", cwd=tmp_path)
@@ -120,12 +129,28 @@ def test_added_seeds_and_families_train_only_what_is_new_and_a_dropped_level_is_
 
 
 @linux
-def test_ctrl_c_ends_with_130_and_nothing_is_lost(tmp_path):
+def test_a_killed_worker_is_replaced_and_every_trial_is_stored(swept, tmp_path):
+    folder, _, _ = swept
     path = study_file(tmp_path, **LONGER)
     process = start("sweep", path, "--out", "out", cwd=tmp_path)
     wait_until(lambda: len(store.stored_packs(tmp_path / "out")) >= 1, process, seconds=240)
-    os.kill(process.pid, signal.SIGINT)
+    workers = [pid for pid in descendants(process.pid) if b"ImplicitFunc" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(workers[0], signal.SIGKILL)
+    assert process.wait(240) == 1
+    pd.testing.assert_frame_equal(outcomes(tmp_path / "out"), outcomes(folder / "out"), check_exact=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@linux
+def test_an_interrupted_sweep_ends_with_130_and_nothing_is_lost(tmp_path, number):
+    path = study_file(tmp_path, **LONGER)
+    process = start("sweep", path, "--out", "out", cwd=tmp_path)
+    wait_until(lambda: len(store.stored_packs(tmp_path / "out")) >= 1, process, seconds=240)
+    os.kill(process.pid, number)
     assert process.wait(60) == 130
+    assert (
+        (tmp_path / "stderr").read_text().endswith("interrupted; what was stored stays, the same command continues\n")
+    )
     assert len(store.read(tmp_path / "out")) >= 1
 
 

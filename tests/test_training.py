@@ -45,6 +45,26 @@ def test_the_same_pack_gives_the_same_bits():
     assert [bits(r) for r in train_pack(trials)] == [bits(r) for r in train_pack(trials)]
 
 
+GOLDEN = {
+    "info_nce": [4.007225298, 18.69810589, -0.9750373312],
+    "nt_xent": [4.68607082, 18.62138797, -0.965452309],
+    "dcl": [4.674814755, 18.55495426, -0.9634004492],
+    "dhel": [3.97868348, 18.31897605, -0.9574709882],
+    "kcl_gaussian": [13.85483356, 1.554326231, -0.1095609763],
+    "kcl_log": [-0.7970202543, 2.605944925, -0.2293271848],
+    "kcl_imq": [14.60619599, 3.290621863, -0.4159261281],
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_five_updates_score_what_they_always_scored(loss):
+    # A change here means that the same trial scores differently: raise PROTOCOL_VERSION and say so in CHANGELOG.md.
+    families = {loss: {}}
+    (result,) = train_pack(trials_of(tiny(families=families, training={"updates": 5, "precision": "float64"})))
+    found = [result.outcomes[name] for name in ("final_loss", "z_effective_rank", "h_uniformity")]
+    assert found == pytest.approx(GOLDEN[loss], rel=1e-7)
+
+
 def test_results_do_not_depend_on_slices(monkeypatch):
     trials = one_of_each_loss(training={"updates": 5, "precision": "float64"})
     whole = train_pack(trials)

@@ -13,7 +13,11 @@ from search_spaces.study import Family, Study
 Configuration = dict[str, Value]
 
 _COORDINATES = 32
-"""Points always have this many coordinates, so that one more axis never moves the others."""
+"""Points always have this many: even ones for shared axes, odd ones for private axes, in their order.
+
+So one more axis at the end of either list moves no value on the others, and the first axes of both lists
+have the coordinates in which Sobol points are most even.
+"""
 
 
 def family_axes(study: Study, family: Family) -> list[Axis]:
@@ -47,8 +51,7 @@ def points(design: Design) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     """The points of a scattered design in the unit cube; a larger design begins with a smaller one's.
 
     Returns:
-        Shape (configurations, 32). Shared axes take the first coordinates, so that point k has the same
-        shared coordinates in every family.
+        Shape (configurations, 32). Point k has the same shared coordinates in every family.
     """
     count = design.configurations or 0
     if design.kind == "random":
@@ -59,9 +62,10 @@ def points(design: Design) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
 
 def _at_point(study: Study, family: Family, point: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Configuration:
     own = {axis.name for axis in family_axes(study, family)}
-    axes = [*study.axes.values(), *family.axes.values()]
+    shared = zip(study.axes.values(), point[0::2], strict=False)
+    private = zip(family.axes.values(), point[1::2], strict=False)
     return {
         axis.name: axis.dimension.value(float(coordinate))
-        for axis, coordinate in zip(axes, point[: len(axes)], strict=True)
+        for axis, coordinate in [*shared, *private]
         if axis.name in own
     }

@@ -1,5 +1,6 @@
 """A study that was changed: it may add trials to a folder, and never drop any."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from robustness.plan.trials import cut_packs, plan
+from robustness.trial import PROTOCOL_VERSION
 from search_spaces.axes import StudyError
 from search_spaces.study import Study, parse_study
 
@@ -27,9 +29,10 @@ def extend(folder: Path, planned: pd.DataFrame, written: dict[str, Any], study: 
         StudyError: the study no longer plans what the folder holds; says what is gone and what to do.
     """
     now = plan(study)
+    _check_labels(planned, now, study)
     gone = planned[~planned["trial_id"].isin(now["trial_id"])]
     if len(gone):
-        reasons = "; ".join(_reasons(written, study, gone))
+        reasons = "; ".join(_reasons(written, study, gone)) or "their settings are others now"
         raise StudyError(
             f"{study.source}: {folder} holds another study ({len(gone)} of its {len(planned)} trials are not in "
             f"this one): {reasons}; choose another --out, or put it back"
@@ -40,8 +43,22 @@ def extend(folder: Path, planned: pd.DataFrame, written: dict[str, Any], study: 
     return pd.concat([planned, cut_packs(added, size=study.pack.size)], ignore_index=True)
 
 
+def _check_labels(planned: pd.DataFrame, now: pd.DataFrame, study: Study) -> None:
+    """A label is no part of a trial, but stored rows carry it: a family can't be renamed half way."""
+    both = planned.merge(now, on="trial_id", suffixes=("", "_now"))
+    renamed = both[both["family"] != both["family_now"]]
+    if len(renamed):
+        before, after = renamed.iloc[0]["family"], renamed.iloc[0]["family_now"]
+        rule = f"{before} is now called {after}, and stored trials keep their label"
+        raise StudyError(f"{study.source}: families: {rule}; call it {before}, or choose another --out")
+
+
 def _reasons(written: dict[str, Any], study: Study, gone: pd.DataFrame) -> Iterator[str]:
     """What changed, the most telling first: settings, then families, seeds and levels."""
+    protocol = json.loads(gone["trial"].iloc[0])["protocol"]
+    if protocol != PROTOCOL_VERSION:
+        yield f"planned under protocol {protocol}, and this version's is {PROTOCOL_VERSION}: results would not compare"
+        return
     old = parse_study(written, "study.yaml")
     before, after = old.written(), study.written()
     changed = [
@@ -59,7 +76,9 @@ def _reasons(written: dict[str, Any], study: Study, gone: pd.DataFrame) -> Itera
     for name, axis in old.axes.items():
         yield from _axis_change(f"axes.{name}", axis.written(), study.axes.get(name))
     for label, family in old.families.items():
-        if label in study.families:
+        if label in study.families and family.loss != study.families[label].loss:
+            yield f"families.{label}.loss {family.loss} -> {study.families[label].loss} is another loss"
+        elif label in study.families:
             for name, axis in family.axes.items():
                 yield from _axis_change(
                     f"families.{label}.{name}", axis.written(), study.families[label].axes.get(name)

@@ -99,7 +99,8 @@ def write_pack(folder: Path, pack_id: str, rows: list[Row], history: list[Row]) 
     table = pa.Table.from_pylist(rows, schema=TRIALS_SCHEMA)
     history_table = pa.Table.from_pylist(history, schema=HISTORY_SCHEMA)
     path = folder / "trials" / f"{pack_id}.parquet"
-    _write_table(folder / "history" / f"{pack_id}.parquet", history_table, replace=False)
+    # A history without its trials is from a run that was killed in between: this one's goes with these trials.
+    _write_table(folder / "history" / f"{pack_id}.parquet", history_table, replace=not path.exists())
     if _write_table(path, table, replace=False):
         return None
     return _compare(path, _read_file(path, TRIALS_SCHEMA), table)
@@ -136,7 +137,10 @@ def _read_file(path: Path, schema: pa.Schema) -> pa.Table:
     if table.schema.names != schema.names:
         differing = sorted(set(table.schema.names) ^ set(schema.names))
         raise StoreError(f"{path}: its columns are not those of this version: {', '.join(differing)[:200]}")
-    return table.cast(schema)
+    try:
+        return table.cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise StoreError(f"{path}: its columns have other types: {' '.join(str(error).split())[:200]}") from None
 
 
 def _parquet_files(folder: Path) -> list[Path]:
@@ -173,7 +177,7 @@ def _publish(temporary: Path, path: Path, *, replace: bool) -> bool:
         except FileExistsError:
             return False
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK) or path.exists():
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS) or path.exists():
                 raise
             temporary.rename(path)
     directory = os.open(path.parent, os.O_RDONLY)

@@ -72,4 +72,4 @@ HISTORY_SCHEMA = _schema(
     [*_identity, ("seed", _whole), ("batch_size", _whole), ("dataset", _text), ("epoch", _real),
      *_done[1:], *_scalar_outcomes]
 )  # fmt: skip
-"""A row a trial and evaluated epoch; `final_loss` is the mean loss since the evaluation before."""
+"""A row a trial and evaluated epoch; `final_loss` is the mean loss over that epoch."""

@@ -29,24 +29,35 @@ def connected(address: str | None) -> Iterator[None]:
 
     A local cluster gets a random token unless RAY_AUTH_TOKEN gives one, so that no other user of the
     machine can run code through it and nothing is written to the home directory.
+
+    Raises:
+        StudyError: it can't be joined or started, in one line.
     """
+    if ray.is_initialized():
+        raise StudyError("Ray is running in this process already; call ray.shutdown() first")
+    local = address is None
+    own_token = local and "RAY_AUTH_TOKEN" not in os.environ
+    if own_token:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    try:
+        _init(address)
+        yield
+    finally:
+        ray.shutdown()
+        if own_token:
+            del os.environ["RAY_AUTH_TOKEN"]
+
+
+def _init(address: str | None) -> None:
     options: dict[str, Any] = {"address": address}
     if address is None:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        options = {
-            "address": "local",
-            "include_dashboard": False,
-            "object_store_memory": _LOCAL_OBJECT_STORE_BYTES,
-        }
+        options = {"address": "local", "include_dashboard": False, "object_store_memory": _LOCAL_OBJECT_STORE_BYTES}
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise StudyError(f"--address {address}: can't join the cluster: {reason}") from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
+        what = "can't start Ray on this machine" if address is None else f"--address {address}: can't join the cluster"
+        raise StudyError(f"{what}: {reason}") from None
 
 
 def num_workers(study: Study, *, num_packs: int) -> int:

@@ -48,7 +48,7 @@ def launch(study: Study, folder: Path, todo: pd.DataFrame, before: pd.DataFrame,
     order = sorted(costs, key=lambda pack: (-costs[pack], pack))
     resources = study.resources
     job = Job(folder, study.evaluation.every, resources.cpus_per_pack, resources.gpus_per_pack)
-    with _sigterm_interrupts(), connected(address):
+    with connected(address), _sigterm_interrupts():
         workers = num_workers(study, num_packs=len(order))
         queue = ray.remote(num_cpus=0)(PackQueue).remote(order)
         with _scratch(folder, address) as scratch, progress:
