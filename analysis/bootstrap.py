@@ -7,12 +7,14 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.balance import balance, row_means
 from analysis.crossfit import choose_best, choose_worst, interquartile_mean, left_out_means, normalised_regret
 from analysis.fitted import Fitted
 from analysis.lines import Line
 from analysis.statistics import Noise, fit_noise
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 Key = tuple[str, str]
 
 REPLICATES = 200
@@ -36,15 +38,20 @@ class Problem:
     sampled: bool
 
 
-def own_measures(problem: Problem, selection: Floats, outcome: Floats, rows: NDArray[np.intp]) -> dict[Key, float]:
+def own_measures(
+    problem: Problem, selection: Floats, outcome: Floats, failed: Bools, rows: NDArray[np.intp]
+) -> dict[Key, float]:
     """Every measure of one family that needs no other family, by (measure, axis).
 
     Args:
         selection, outcome: (n, S), larger is better.
+        failed: (n, S) trials that failed.
         rows: configurations over which averages are taken.
     """
+    cells = problem.fitted.cells
+    floor = cells.floor
+    selection, outcome = (balance(column, failed, cells.blocks).column for column in (selection, outcome))
     best, worst = choose_best(selection, outcome), choose_worst(selection, outcome)
-    floor = problem.fitted.cells.floor
     found: dict[Key, float] = {
         ("best", ""): best.mean,
         ("worst_case", ""): worst.mean,
@@ -67,9 +74,11 @@ def own_errors(problem: Problem, *, seed: int) -> dict[Key, float]:
     A data set is the shrunken surface plus seed, seed x batch size and residual noise; where configurations
     are a sample, those that are averaged are drawn anew. What is chosen on a simulated set is judged by its
     expected value there; regret is measured from the surface's true best, so that falling short of it counts
-    as error.
+    as error. Empty where no two runs tell anything about noise.
     """
     fitted = problem.fitted
+    if not np.isfinite(fitted.outcome.noise.residual):
+        return {}
     rng = np.random.default_rng([seed, crc32(f"{fitted.cells.dataset}/{fitted.cells.family}".encode())])
     count = fitted.cells.num_configs
     every = np.arange(count)
@@ -77,10 +86,10 @@ def own_errors(problem: Problem, *, seed: int) -> dict[Key, float]:
     regret = normalised_regret(float(fitted.outcome.expected.max()), expected, floor=fitted.cells.floor)
     squares: dict[Key, list[float]] = {}
     for _ in range(REPLICATES):
-        selection, outcome = _simulated(fitted, rng)
+        selection, outcome, failed = _simulated(fitted, rng)
         rows = np.sort(rng.integers(count, size=count)) if problem.sampled else every
-        estimate = own_measures(problem, selection, outcome, rows)
-        target = own_measures(problem, selection, expected, every) | {("normalised_regret", ""): regret}
+        estimate = own_measures(problem, selection, outcome, failed, rows)
+        target = own_measures(problem, selection, expected, failed, every) | {("normalised_regret", ""): regret}
         for key, value in estimate.items():
             squares.setdefault(key, []).append((value - target[key]) ** 2)
     return {key: _root_mean(values) for key, values in squares.items()}
@@ -118,8 +127,9 @@ def common_regret_errors(families: Sequence[Fitted], *, sampled: bool, seed: int
     errors = np.zeros((REPLICATES, len(families)))
     for replicate in range(REPLICATES):
         outcome = _draw(successful, noise, residual, blocks, rng, present.shape[1])
-        failed = rng.uniform(size=present.shape) < failing[:, None]
+        failed = present & (rng.uniform(size=present.shape) < failing[:, None])
         outcome = np.where(present, np.where(failed, floor, outcome), np.nan)
+        outcome = balance(outcome, failed, blocks).column
         best = choose_best(outcome, outcome).mean
         for index, span in enumerate(spans):
             own = outcome[span]
@@ -136,18 +146,18 @@ def family_slices(families: Sequence[Fitted]) -> Iterator[slice]:
         start += one.cells.num_configs
 
 
-def _simulated(fitted: Fitted, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Selection and outcome of one simulated data set; a run that fails, fails in both."""
+def _simulated(fitted: Fitted, rng: np.random.Generator) -> tuple[Floats, Floats, Bools]:
+    """Selection, outcome and failures of one simulated data set; a run that fails, fails in both."""
     cells, noise = fitted.cells, fitted.outcome.noise
     present = np.isfinite(cells.outcome)
-    failed = rng.uniform(size=present.shape) < fitted.outcome.failing[:, None]
+    failed = present & (rng.uniform(size=present.shape) < fitted.outcome.failing[:, None])
     outcome = _draw(fitted.outcome.successful, noise, noise.residual, cells.blocks, rng, present.shape[1])
     selection = outcome
     if fitted.selection is not fitted.outcome:
         noise = fitted.selection.noise
         selection = _draw(fitted.selection.successful, noise, noise.residual, cells.blocks, rng, present.shape[1])
-    selection = np.where(present, np.where(failed, cells.floor, selection), np.nan)
-    return selection, np.where(present, np.where(failed, cells.floor, outcome), np.nan)
+    selection = np.where(np.isfinite(cells.selection), np.where(failed, cells.floor, selection), np.nan)
+    return selection, np.where(present, np.where(failed, cells.floor, outcome), np.nan), failed
 
 
 def _draw(
@@ -174,7 +184,7 @@ def _drops(line_at: Callable[[int], Line], chosen: Floats, scores: Floats, outco
 
 def _filled(column: Floats) -> Floats:
     """Missing trials at their configuration's mean."""
-    return np.where(np.isfinite(column), column, np.nanmean(column, axis=1, keepdims=True))
+    return np.where(np.isfinite(column), column, row_means(column)[:, None])
 
 
 def _labels(index: int, fitted: Fitted) -> NDArray[np.intp]:
@@ -183,7 +193,8 @@ def _labels(index: int, fitted: Fitted) -> NDArray[np.intp]:
 
 
 def _mean(values: "Sequence[float] | Iterator[float]") -> float:
-    numbers = np.array([value for value in values if np.isfinite(value)])
+    numbers = np.fromiter(values, dtype=float)
+    numbers = numbers[np.isfinite(numbers)]
     return float(numbers.mean()) if len(numbers) > 1 else float("nan")
 
 

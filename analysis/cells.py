@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.balance import Balance, balance, row_means
 from analysis.table import Axis, Table
 from search_spaces.dimensions import transform
 
@@ -25,12 +27,15 @@ class Cells:
     levels of each axis, and scattered points were drawn from that measure itself.
 
     Args:
+        outcome_name: the column of the outcome.
         axes: the varying axes, in the order of the columns of `settings`.
         settings: (n, axes) the axis values of each configuration, sorted.
         points: (n, d) the same on transformed axes, ranges mapped to [0, 1].
         blocks: (n,) which batch size: runs of a batch size and seed see the same batches.
         outcome: (n, S) outcome times `sign`, failures at the floor, NaN where there is no trial.
-        selection: (n, S) likewise, the column on which maxima are chosen.
+        selection: (n, S) likewise, the column on which maxima are chosen; a trial that has none of it can't
+            be chosen.
+        chosen_on: name of that column.
         failed: (n, S) whether the trial failed.
         sign: 1, or -1 where a smaller outcome is better.
         floor: the floor times `sign`.
@@ -38,12 +43,14 @@ class Cells:
 
     dataset: str
     family: str
+    outcome_name: str
     axes: tuple[Axis, ...]
     settings: pd.DataFrame
     points: Floats
     blocks: NDArray[np.intp]
     outcome: Floats
     selection: Floats
+    chosen_on: str
     failed: Bools
     sign: float
     floor: float
@@ -63,6 +70,33 @@ class Cells:
         """The outcomes of the trials that ended well, NaN elsewhere."""
         return np.where(self.failed, np.nan, self.outcome)
 
+    @cached_property
+    def balanced(self) -> Balance:
+        """The outcomes from which means can be compared where trials are missing."""
+        return balance(self.outcome, self.failed, self.blocks)
+
+    @cached_property
+    def means(self) -> Floats:
+        """(n,) mean outcome of each configuration, balanced over seeds."""
+        return row_means(self.balanced.column)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether enough trials are there to compare all configurations of each batch size."""
+        return bool(self.balanced.connected.all())
+
+    @cached_property
+    def chosen(self) -> int:
+        """The setting chosen on all seeds: the configuration with the best mean of the selection column."""
+        scores = row_means(balance(self.selection, self.failed, self.blocks).column)
+        return int(np.nanargmax(scores if np.isfinite(scores).any() else self.means))
+
+    @property
+    def chosen_setting(self) -> dict[str, float | int | str]:
+        """The values of the axes at the setting chosen on all seeds."""
+        row = self.settings.iloc[[self.chosen]]
+        return {axis.name: row[axis.name].item() for axis in self.axes}
+
 
 def cells(table: Table, dataset: str, family: str, outcome: str) -> Cells | None:
     """Arrange the trials of one family; None where no trial has this outcome.
@@ -75,7 +109,9 @@ def cells(table: Table, dataset: str, family: str, outcome: str) -> Cells | None
     axes = table.axes.get(family, ())
     names = [axis.name for axis in axes]
     rows = rows.sort_values([*names, "seed"], kind="stable", ignore_index=True)
-    values, selection, failed = _columns(table, rows, dataset, outcome)
+    chosen_on = table.selection_of(dataset, outcome)
+    values, failed = _column(table, rows, (rows["status"] != "ok").to_numpy(), dataset, outcome)
+    selection = values if chosen_on == outcome else _column(table, rows, failed, dataset, chosen_on)[0]
     if not np.isfinite(values).any():
         return None
     keys, order = _configurations(rows, names)
@@ -95,27 +131,18 @@ def cells(table: Table, dataset: str, family: str, outcome: str) -> Cells | None
     return Cells(
         dataset=dataset,
         family=family,
+        outcome_name=outcome,
         axes=axes,
         settings=settings,
         points=unit_points(settings, axes),
         blocks=_blocks(settings),
         outcome=sign * arranged(values)[kept],
         selection=sign * arranged(selection)[kept],
+        chosen_on=chosen_on,
         failed=arranged(failed.astype(float))[kept] > 0,
         sign=sign,
         floor=sign * (1.0 if outcome == FAILED else table.floor_of(dataset, outcome)),
     )
-
-
-def _columns(table: Table, rows: pd.DataFrame, dataset: str, outcome: str) -> tuple[Floats, Floats, Bools]:
-    """The outcome, the column on which its maxima are chosen, and which rows failed."""
-    failed = (rows["status"] != "ok").to_numpy()
-    values, failed = _column(table, rows, failed, dataset, outcome)
-    if outcome != table.outcome or table.selection is None:
-        return values, values, failed
-    selection, _ = _column(table, rows, failed, dataset, table.selection)
-    complete = np.isfinite(selection[np.isfinite(values)]).all()
-    return values, selection if complete else values, failed
 
 
 def all_cells(table: Table, dataset: str, outcome: str) -> list[Cells]:

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.balance import balance
 from analysis.bootstrap import (
     Problem,
     common_noise,
@@ -16,7 +17,7 @@ from analysis.bootstrap import (
     own_errors,
     own_measures,
 )
-from analysis.cells import all_cells
+from analysis.cells import Cells, all_cells
 from analysis.crossfit import choose_best
 from analysis.fitted import Fitted, cell_surrogate, fit_family
 from analysis.intervals import Estimate, around, missing
@@ -26,6 +27,10 @@ from analysis.statistics import CONFIDENCE
 from analysis.table import Table
 
 Floats = NDArray[np.float64]
+
+
+TRIALS_MISSING = "trials missing"
+"""The reason where configurations of a batch size share too few seeds to be compared."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,17 @@ class Contender:
     def measure(self, name: str, axis: str = "", *, least: float = -math.inf, most: float = math.inf) -> Estimate:
         """A measure with its bootstrap interval; NaN with one seed."""
         if not self.values:
-            return missing("one seed")
+            return missing(self.reason)
         seeds, key = self.fitted.cells.num_seeds, (name, axis)
         value, error = self.values.get(key, math.nan), self.errors.get(key, math.nan)
-        return around(value, error, seeds=seeds, method="parametric bootstrap", least=least, most=most)
+        found = around(value, error, seeds=seeds, method="parametric bootstrap", least=least, most=most)
+        return self.supported(found)
+
+    def supported(self, found: Estimate) -> Estimate:
+        """Without its interval where too few trials are there to compare configurations."""
+        if self.fitted.cells.is_connected or not math.isfinite(found.estimate):
+            return found
+        return found.without_interval(TRIALS_MISSING)
 
 
 @dataclass(frozen=True)
@@ -67,58 +79,96 @@ class Contest:
     Args:
         families: in the order of their names.
         best: cross-fitted over families and configurations, larger is better.
-        bounds: how far each configuration is below the best of all, families stacked in order.
-        spans: where each family lies in `bounds`.
-        regret_errors: (families,) standard errors of the regret from `best`.
+        bounds: how far each configuration is below the best of all, the families that compete stacked in order.
+        spans: family -> where it lies in `bounds`; absent where its noise is unknown.
+        regret_errors: family -> standard error of its regret from `best`.
         reason: why nothing can be measured from the best of all; empty where it can.
+        connected: whether enough trials are there to compare all configurations of all families.
     """
 
     families: Sequence[Contender]
     best: float
     bounds: Shortfall | None
-    spans: Sequence[slice]
-    regret_errors: Floats
+    spans: Mapping[str, slice]
+    regret_errors: Mapping[str, float]
     reason: str
+    connected: bool = True
+
+    def reason_for(self, family: Contender) -> str:
+        """Why a family can't be measured from the best of all; empty where it can."""
+        return self.reason or ("" if family.fitted.cells.family in self.spans else family.reason)
+
+    def supported(self, found: Estimate) -> Estimate:
+        """Without its interval where too few trials are there to compare configurations."""
+        return found if self.connected else found.without_interval(TRIALS_MISSING)
 
 
 def contest(table: Table, dataset: str, *, seed: int) -> Contest:
     """Fit every family of a data set, alone and side by side."""
     fitted = [fit_family(family, seed=seed) for family in all_cells(table, dataset, table.outcome)]
     families = [_contender(table, one, seed) for one in fitted]
-    spans, unknown = tuple(family_slices(fitted)), np.full(len(fitted), np.nan)
-    seeds = max((one.cells.num_seeds for one in fitted), default=0)
-    if seeds < 2:
-        return Contest(families, math.nan, None, spans, unknown, "one seed")
-    outcome = np.concatenate([one.cells.outcome for one in fitted])
-    best = choose_best(np.concatenate([one.cells.selection for one in fitted]), outcome).mean
-    if not _above(best, fitted[0].cells.floor):
-        return Contest(families, best, None, spans, unknown, "every family at floor")
-    noise, blocks = common_noise(fitted)
-    means = np.concatenate([one.outcome.means for one in fitted])
-    error = np.concatenate([one.outcome.variances for one in fitted])
-    bounds = shortfall(means, blocks, error, noise, seeds=seeds, confidence=_confidence(table))
-    errors = common_regret_errors(fitted, sampled=table.design != "grid", seed=seed)
-    return Contest(families, best, bounds, spans, errors, "")
+    # Nothing is known about the noise of a family with one seed: it can't compete, nor disturb the others.
+    able = [one for one in fitted if math.isfinite(one.outcome.noise.residual)]
+    if not able:
+        return Contest(families, math.nan, None, {}, {}, families[0].reason if families else "no trials")
+    noise, blocks = common_noise(able)
+    failed = np.concatenate([one.cells.failed for one in able])
+    level = balance(np.concatenate([one.cells.outcome for one in able]), failed, blocks)
+    selection = balance(np.concatenate([one.cells.selection for one in able]), failed, blocks).column
+    best = choose_best(selection, level.column).mean
+    reason = _not_measured(best, able[0].cells.floor, shared=True)
+    if reason:
+        return Contest(families, best, None, {}, {}, reason)
+    means = np.concatenate([one.outcome.means for one in able])
+    error = np.concatenate([one.outcome.variances for one in able])
+    bounds = shortfall(means, blocks, error, noise, shares=level.shares, confidence=_confidence(table))
+    errors = common_regret_errors(able, sampled=table.design != "grid", seed=seed)
+    names = [one.cells.family for one in able]
+    spans = dict(zip(names, family_slices(able), strict=True))
+    return Contest(
+        families, best, bounds, spans, dict(zip(names, errors.tolist(), strict=True)), "", bool(level.connected.all())
+    )
+
+
+def _not_measured(best: float, floor: float, *, shared: bool) -> str:
+    """Why distances from a best say nothing; empty where they do."""
+    if math.isnan(best):
+        return "no configuration has two seeds"
+    # Nothing is robust about what never gets off the floor.
+    return "" if _above(best, floor) else "every family at floor" if shared else "at floor"
 
 
 def _contender(table: Table, fitted: Fitted, seed: int) -> Contender:
     cells, note = fitted.cells, _note(table, fitted)
     if cells.num_seeds < 2:
         return Contender(fitted, {}, {}, missing("one seed"), None, "one seed", "one seed", note)
+    if not np.isfinite(cells.selection).any():
+        reason = f"no {cells.chosen_on}"
+        return Contender(fitted, {}, {}, missing(reason), None, reason, reason, note)
     problem, default = _problem(table, fitted, seed)
-    values = own_measures(problem, cells.selection, cells.outcome, np.arange(cells.num_configs))
+    values = own_measures(problem, cells.selection, cells.outcome, cells.failed, np.arange(cells.num_configs))
     errors = own_errors(problem, seed=seed)
     key = ("best", "")
     least, most = outcome_limits(table.outcome, cells.sign)
     best = around(
-        values[key], errors[key], seeds=cells.num_seeds, method="cross-fitted; parametric bootstrap",
+        values[key], errors.get(key, math.nan), seeds=cells.num_seeds,
+        method=f"{choice_words(cells)}; parametric bootstrap",
         least=least, most=most,
     )  # fmt: skip
-    reason = "one configuration" if cells.num_configs == 1 else ""
-    # Nothing is robust about a family that never gets off the floor.
-    reason = reason if _above(best.low, cells.floor) else "at floor"
+    reason = _not_measured(values[key], cells.floor, shared=False)
+    if math.isnan(best.estimate):
+        best = missing(reason)
+    elif not cells.is_connected:
+        best = best.without_interval(TRIALS_MISSING)
+    reason = reason or ("one configuration" if cells.num_configs == 1 else "")
     bounds = None if reason else _own_bounds(table, fitted)
     return Contender(fitted, values, errors, best, bounds, default, reason, note)
+
+
+def choice_words(cells: Cells) -> str:
+    """How maxima are chosen, as a method says it."""
+    on_outcome = cells.chosen_on == cells.outcome_name and cells.outcome_name.endswith("_top1")
+    return "cross-fitted, chosen on the outcome" if on_outcome else "cross-fitted"
 
 
 def _above(value: float, floor: float) -> bool:
@@ -137,7 +187,7 @@ def _own_bounds(table: Table, fitted: Fitted) -> Shortfall:
     cells, surface = fitted.cells, fitted.outcome
     return shortfall(
         surface.means, cells.blocks, surface.variances, surface.noise,
-        seeds=cells.num_seeds, confidence=_confidence(table),
+        shares=cells.balanced.shares, confidence=_confidence(table),
     )  # fmt: skip
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.balance import row_means
+
 Floats = NDArray[np.float64]
 
 
@@ -81,7 +83,7 @@ def normalised_regret(best: float, outcome: Floats, *, floor: float) -> float:
     depth = best - floor
     if not depth > 1e-9 * max(1.0, abs(floor)):
         return float("nan")
-    return float(np.mean(np.minimum(best - np.nanmean(outcome, axis=1), depth)) / depth)
+    return float(np.mean(np.minimum(best - row_means(outcome), depth)) / depth)
 
 
 def interquartile_mean(outcome: Floats) -> float:

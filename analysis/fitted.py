@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.balance import balance, row_means
 from analysis.cells import FAILED, Cells
 from analysis.statistics import Noise, failure_variances, fit_noise
 from analysis.surrogate import Surrogate, fit_surrogate
@@ -69,14 +70,10 @@ def family_noise(family: Cells, outcome: str) -> tuple[Noise, Floats]:
     if outcome != FAILED:
         noise = _noise(family, family.outcome)
         extra = failure_variances(family.outcome, family.failed, floor=family.floor)
-        return noise, (noise.residual + extra) / runs
+        variances = (noise.residual + extra) / runs + noise.residual * family.balanced.inflation
+        return noise, np.where(family.balanced.connected, variances, np.nan)
     p = (family.failed.sum(axis=1) + 0.5) / (runs + 1.0)
     return Noise(0.0, 0.0, float(np.mean(p * (1 - p))), 0, 0, 0, 1.0, 1), p * (1 - p) / runs
-
-
-def best_index(family: Cells) -> int:
-    """The configuration with the best mean over seeds, in the column on which maxima are chosen."""
-    return int(np.nanargmax(np.nanmean(family.selection, axis=1)))
 
 
 def _noise(family: Cells, column: Floats) -> Noise:
@@ -87,23 +84,25 @@ def _noise(family: Cells, column: Floats) -> Noise:
 
 def _surface(family: Cells, column: Floats, seed: int) -> Surface:
     noise = _noise(family, column)
-    present = np.isfinite(column)
-    runs = present.sum(axis=1).astype(float)
+    level = balance(column, family.failed, family.blocks)
+    # A configuration without any score on the column counts one run, so that nothing is divided by 0.
+    runs = np.maximum(np.isfinite(column).sum(axis=1), 1).astype(float)
     failing = family.failed.sum(axis=1) / runs
     extra = failure_variances(column, family.failed, floor=family.floor)
-    well = failing < 1
-    successes = (present & ~family.failed).sum(axis=1)
-    sums = np.where(present & ~family.failed, column, 0.0).sum(axis=1)
+    fine = np.where(family.failed, np.nan, level.column)
+    successes = np.isfinite(fine).sum(axis=1)
+    well = successes > 0
     successful, error = np.full(len(runs), family.floor), np.zeros(len(runs))
     if well.any():
-        means, spread = sums[well] / successes[well], noise.residual / successes[well]
+        means = row_means(fine)[well]
+        spread = noise.residual * (1 / successes[well] + level.inflation[well])
         successful[well], error[well] = _shrunk(family.points[well], means, spread, seed=seed)
     return Surface(
         noise=noise,
         runs=runs,
         failing=failing,
-        means=np.nanmean(column, axis=1),
-        variances=(noise.residual + extra) / runs,
+        means=row_means(level.column),
+        variances=(noise.residual + extra) / runs + noise.residual * level.inflation,
         successful=successful,
         expected=failing * family.floor + (1 - failing) * successful,
         error=np.sqrt(((1 - failing) * error) ** 2 + extra / runs),
@@ -132,4 +131,4 @@ def cell_surrogate(family: Cells, outcome: str, *, seed: int) -> Surrogate | Non
     if family.num_configs < LEAST_CONFIGURATIONS:
         return None
     _, variances = family_noise(family, outcome)
-    return fit_surrogate(family.points, np.nanmean(family.outcome, axis=1), variances, seed=seed)
+    return fit_surrogate(family.points, family.means, variances, seed=seed)

@@ -11,6 +11,8 @@ from analysis.statistics import CONFIDENCE, Noise, t_quantile
 
 Floats = NDArray[np.float64]
 
+_ONE_SEED, _UNKNOWN = "no interval: one seed", "no interval: unknown noise"
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -27,6 +29,10 @@ class Estimate:
         if sign > 0:
             return self
         return replace(self, estimate=-self.estimate, low=-self.high, high=-self.low)
+
+    def without_interval(self, reason: str) -> "Estimate":
+        """The number alone, and why."""
+        return replace(self, low=math.nan, high=math.nan, reason=reason)
 
     def holding(self) -> "Estimate":
         """With the interval widened to hold the estimate, which is said."""
@@ -50,22 +56,24 @@ def around(
     least: float = -math.inf,
     most: float = math.inf,
 ) -> Estimate:
-    """Student's interval with as many degrees of freedom as there are seeds to spare, within [least, most].
+    """Student's interval with as many degrees of freedom as there are seeds to spare.
 
     All runs of a seed share its luck, so S seeds are S observations however many configurations they cover.
 
     Args:
         error: standard error.
         seeds: S; below 2 there is no interval.
+        least, most: ends of what is possible; number and interval are clipped to them.
     """
     if not math.isfinite(estimate):
         return missing("not enough trials")
     half = t_quantile(seeds - 1) * error if seeds > 1 else math.nan
     words = f"{method}; t with {seeds - 1} degrees of freedom"
-    low, high = max(estimate - half, least), min(estimate + half, most)
-    if math.isnan(half):
-        return Estimate(estimate, math.nan, math.nan, method, "no interval: one seed")
-    return Estimate(min(max(estimate, least), most), low, high, words)
+    clipped = min(max(estimate, least), most)
+    if seeds < 2 or math.isnan(half):
+        return Estimate(clipped, math.nan, math.nan, method, _ONE_SEED if seeds < 2 else _UNKNOWN)
+    low, high = (min(max(end, least), most) for end in (estimate - half, estimate + half))
+    return Estimate(clipped, low, high, words)
 
 
 def deviation(noise: Noise) -> Estimate:

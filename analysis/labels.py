@@ -1,6 +1,7 @@
 """How columns and numbers are written for a reader: accuracies in percent, everything else as it is."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,11 @@ def level(value: Any) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e6 else f"{value:.3g}"
+
+
+def setting(values: Mapping[str, Any]) -> str:
+    """The values of some axes: `batch size 64, temperature 0.316`."""
+    return ", ".join(f"{words(name)} {level(value)}" for name, value in values.items())
 
 
 def short(label: str, *, longest: int = 28) -> str:

@@ -32,7 +32,7 @@ class Shortfall:
 
 
 def shortfall(
-    means: Floats, blocks: NDArray[np.intp], error: Floats, noise: Noise, *, seeds: int, confidence: float
+    means: Floats, blocks: NDArray[np.intp], error: Floats, noise: Noise, *, shares: Floats, confidence: float
 ) -> Shortfall:
     """Bound every configuration's distance from the best of all, whichever that is.
 
@@ -41,15 +41,18 @@ def shortfall(
         low(x)  = max_x' [ m(x') - m(x) - w ]+,    high(x) = max_x' [ m(x') - m(x) + w ]+
         w = q(n, df) sqrt(Var(m(x') - m(x)) / 2)
 
-    Two configurations of one batch size differ by residual noise alone; those of different batch sizes
-    also by the noise that the runs of a seed and batch size share, with its own degrees of freedom.
+    Two configurations of one batch size differ by residual noise alone; those of different batch sizes also
+    by the noise that the runs of a seed and batch size share, with its own degrees of freedom, and, where
+    these were not run on the same seeds, by the seeds' common noise. With a(x) the shares of the seeds:
+
+        Var(m(x') - m(x)) = error(x) + error(x') + block (|a|^2 + |a'|^2) + seed |a - a'|^2
 
     Args:
         means: (n,) cell means, larger is better.
         blocks: (n,) batch size, or family and batch size.
-        error: (n,) error variance of each mean from residual noise.
+        error: (n,) error variance of each mean from residual noise; NaN where it is unknown.
         noise: for the variance between blocks and the degrees of freedom.
-        seeds: number of seeds.
+        shares: (n, S) shares of the seeds in a mean; those of one block have the same.
         confidence: probability that all bounds hold.
 
     Source:
@@ -57,13 +60,17 @@ def shortfall(
         Statistics 1984).
     """
     df = (noise.df_residual, noise.df_between)
+    if np.ptp(shares, axis=0).any():
+        df = (noise.df_residual, min(noise.df_between, noise.df_seed))
     within, between = (_range_quantile(confidence, len(means), value) for value in df)
     low, high = np.zeros(len(means)), np.zeros(len(means))
     kinds, kind = np.unique(np.column_stack([blocks, error]), axis=0, return_inverse=True)
+    squares = np.sum(shares**2, axis=1)
     for index, (block, variance) in enumerate(kinds):
         members = np.flatnonzero(kind.ravel() == index)
-        same = blocks == block
-        spread = error + variance + np.where(same, 0.0, 2 * noise.block / seeds)
+        same, here = blocks == block, members[0]
+        apart = noise.block * (squares + squares[here]) + noise.seed * np.sum((shares - shares[here]) ** 2, axis=1)
+        spread = error + variance + np.where(same, 0.0, apart)
         width = _width(np.where(same, within, between), spread)
         rival = _best_but_oneself(means, members)
         low = np.fmax(low, rival - means - width)
@@ -72,8 +79,8 @@ def shortfall(
 
 
 def _width(quantile: Floats, spread: Floats) -> Floats:
-    """Half-width; 0 without noise, NaN where noise has no degrees of freedom."""
-    return np.where(spread > 0, quantile * np.sqrt(spread / 2), 0.0)
+    """Half-width; 0 without noise, NaN where noise is unknown or has no degrees of freedom."""
+    return quantile * np.sqrt(spread / 2)
 
 
 def _best_but_oneself(means: Floats, members: NDArray[np.intp]) -> Floats:
@@ -111,8 +118,10 @@ def mass(expected: Floats, error: Floats, best: float, *, tolerance: float) -> f
         tolerance: how far below still counts; in the outcome's unit.
 
     Returns:
-        0 to 1, higher is more robust.
+        0 to 1, higher is more robust; NaN where an error is unknown.
     """
+    if not np.isfinite(error).all():
+        return math.nan
     margin = expected - (best - tolerance)
     certain = np.where(margin >= -1e-12 * max(1.0, abs(best)), 1.0, 0.0)
     z = np.divide(margin, error, out=np.zeros_like(margin), where=error > 0)

@@ -68,7 +68,7 @@ def _levels(family: Cells, axis: Axis, outcome: str) -> Iterator[dict[str, Any]]
 
 def _smooth(family: Cells, axis: Axis, outcome: str, seed: int) -> Iterator[dict[str, Any]]:
     noise, variances = family_noise(family, outcome)
-    means = np.nanmean(family.outcome, axis=1)
+    means = family.means
     fit = fit_surrogate(family.points, means, variances, seed=seed)
     common = float(np.nan_to_num((noise.seed + noise.block) / family.num_seeds))
     least, most = (0.0, 1.0) if outcome == FAILED else (-np.inf, np.inf)

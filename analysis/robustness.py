@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.contest import Contender, Contest, contest, outcome_limits
+from analysis.contest import Contender, Contest, choice_words, contest, outcome_limits
 from analysis.crossfit import interquartile_mean, normalised_regret
 from analysis.intervals import Estimate, around, deviation, missing, rate
 from analysis.near_optimal import mass, mass_bounds, search_cost
@@ -31,7 +31,8 @@ CURVE_POINTS = 61
 def measures(table: Table, *, seed: int) -> pd.DataFrame:
     """Every robustness measure of every family and data set.
 
-    best, worst_case: cross-fitted value of the best and the worst configuration (`best_plug_in` beside it).
+    best, worst_case: cross-fitted value of the best and the worst configuration (`best_plug_in` beside it);
+    `best` with an empty family and reference `common` is cross-fitted over families and configurations.
     near_optimal_mass, search_cost, normalised_regret: from the family's best (reference `own`) and from the
     best of all families (`common`). worst_octave_drop: loss within a factor 2 of the best along a log axis.
     seed_sd, failure_rate, interquartile_mean: over all of the family's trials. default_gap: what tuning
@@ -65,11 +66,13 @@ def _contests(table: Table, seed: int) -> list[Contest]:
 def _measures(table: Table, contests: Sequence[Contest]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for found in contests:
-        for index, family in enumerate(found.families):
+        for family in found.families:
             rows += _own_rows(table, family)
-            rows += _regret_rows(table, found, index)
-            rows += _mass_rows(table, found, index, table.tolerances)
-            rows += _cost_rows(table, found, index)
+            rows += _regret_rows(table, found, family)
+            rows += _mass_rows(table, found, family, table.tolerances)
+            rows += _cost_rows(table, found, family)
+        if found.families:
+            rows.append(_overall_best(table, found))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -77,8 +80,8 @@ def _mass_curve(table: Table, contests: Sequence[Contest]) -> pd.DataFrame:
     tolerances = np.linspace(0.0, 5 * max(table.tolerances), CURVE_POINTS).round(12).tolist()
     rows: list[dict[str, Any]] = []
     for found in contests:
-        for index in range(len(found.families)):
-            rows += _mass_rows(table, found, index, tolerances)
+        for family in found.families:
+            rows += _mass_rows(table, found, family, tolerances)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -86,11 +89,12 @@ def _own_rows(table: Table, family: Contender) -> Iterator[dict[str, Any]]:
     """Measures of a family by itself."""
     cells = family.fitted.cells
     least, most = outcome_limits(table.outcome, cells.sign)
-    plug_in = float(np.max(family.fitted.outcome.means))
+    plug_in = float(np.nanmax(family.fitted.outcome.means))
     biased = "no interval: the maximum of noisy means is biased"
     yield _row(table, family, "best", family.best.flipped(cells.sign))
     yield _row(table, family, "best_plug_in", Estimate(cells.sign * plug_in, math.nan, math.nan, "plug-in", biased))
     worst = family.measure("worst_case", least=least, most=most)
+    worst = replace(worst, method=f"{choice_words(cells)}; {worst.method}") if worst.method else worst
     yield _row(table, family, "worst_case", worst.flipped(cells.sign))
     yield _row(table, family, "interquartile_mean", _middle(family, least, most).flipped(cells.sign))
     yield _row(table, family, "seed_sd", deviation(fit_noise(cells.outcome, cells.blocks)))
@@ -129,35 +133,51 @@ def _default_gap(family: Contender) -> Estimate:
     return replace(found, method=f"{found.method}; {family.default}")
 
 
-def _regret_rows(table: Table, found: Contest, index: int) -> Iterator[dict[str, Any]]:
-    family = found.families[index]
+def _overall_best(table: Table, found: Contest) -> dict[str, Any]:
+    """The value of the best of all families: its family and its setting are both chosen."""
+    cells = [family.fitted.cells for family in found.families]
+    value = missing(found.reason)
+    if math.isfinite(found.best):
+        reason = "no interval: families differ in their noise"
+        value = Estimate(cells[0].sign * found.best, math.nan, math.nan, choice_words(cells[0]), reason)
+    return _row(table, found.families[0], "best", value, reference="common") | {
+        "family": "",
+        "n_configs": sum(one.num_configs for one in cells),
+        "n_seeds": max(one.num_seeds for one in cells),
+        "n_failed": sum(int(one.failed.sum()) for one in cells),
+        "reason": value.reason,
+    }
+
+
+def _regret_rows(table: Table, found: Contest, family: Contender) -> Iterator[dict[str, Any]]:
     cells = family.fitted.cells
     own = family.measure("normalised_regret", least=0.0, most=1.0)
     yield _row(table, family, "normalised_regret", missing(family.reason) if family.reason else own, reference="own")
-    common = missing(found.reason)
-    if not found.reason:
+    common = missing(found.reason_for(family))
+    if not common.reason:
         common = around(
-            normalised_regret(found.best, cells.outcome, floor=cells.floor),
-            float(found.regret_errors[index]), seeds=cells.num_seeds, method="parametric bootstrap",
+            normalised_regret(found.best, cells.balanced.column, floor=cells.floor),
+            found.regret_errors[cells.family], seeds=cells.num_seeds, method="parametric bootstrap",
             least=0.0, most=1.0,
         )  # fmt: skip
+        common = found.supported(common)
     yield _row(table, family, "normalised_regret", common, reference="common")
 
 
-def _mass_rows(table: Table, found: Contest, index: int, tolerances: Sequence[float]) -> Iterator[dict[str, Any]]:
-    family = found.families[index]
+def _mass_rows(
+    table: Table, found: Contest, family: Contender, tolerances: Sequence[float]
+) -> Iterator[dict[str, Any]]:
     for reference in ("own", "common"):
         for tolerance in tolerances:
-            value = _mass(table, found, index, reference, tolerance)
+            value = _mass(table, found, family, reference, tolerance)
             yield _row(table, family, "near_optimal_mass", value, tolerance=tolerance, reference=reference)
 
 
-def _cost_rows(table: Table, found: Contest, index: int) -> Iterator[dict[str, Any]]:
+def _cost_rows(table: Table, found: Contest, family: Contender) -> Iterator[dict[str, Any]]:
     """The cost of a search falls with the mass: its interval is that of the mass, turned round."""
-    family = found.families[index]
     for reference in ("own", "common"):
         for tolerance in table.tolerances:
-            share = _mass(table, found, index, reference, tolerance)
+            share = _mass(table, found, family, reference, tolerance)
             value = replace(
                 share,
                 estimate=search_cost(share.estimate),
@@ -167,22 +187,22 @@ def _cost_rows(table: Table, found: Contest, index: int) -> Iterator[dict[str, A
             yield _row(table, family, "search_cost", value, tolerance=tolerance, reference=reference)
 
 
-def _mass(table: Table, found: Contest, index: int, reference: str, tolerance: float) -> Estimate:
-    family, sampled = found.families[index], table.design != "grid"
-    own = reference == "own"
-    bounds, reason = (family.bounds, family.reason) if own else (found.bounds, found.reason)
-    if bounds is None:
+def _mass(table: Table, found: Contest, family: Contender, reference: str, tolerance: float) -> Estimate:
+    sampled, own = table.design != "grid", reference == "own"
+    bounds, reason = (family.bounds, family.reason) if own else (found.bounds, found.reason_for(family))
+    if bounds is None or reason:
         return missing(reason)
     surface = family.fitted.outcome
     best = family.best.estimate if own else found.best
-    kept = slice(None) if own else found.spans[index]
+    kept = slice(None) if own else found.spans[family.fitted.cells.family]
     low, high = mass_bounds(bounds, kept, tolerance=tolerance, sampled=sampled)
     within, between = bounds.df
     words = f"cross-fitted best, shrunken means; Tukey bands, {within:.0f} and {between:.1f} df"
     if sampled:
         words += "; Clopper-Pearson over configurations"
     value = mass(surface.expected, surface.error, best, tolerance=tolerance)
-    return Estimate(value, low, high, words).holding()
+    shown = Estimate(value, low, high, words).holding()
+    return (family if own else found).supported(shown)
 
 
 def _row(

@@ -1,14 +1,14 @@
 """The scorecard: a row a family, robustness measured from the best of all families."""
 
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.cells import Cells, all_cells
-from analysis.fitted import best_index
-from analysis.intervals import around
+from analysis.labels import level
 from analysis.table import Table
+from analysis.untrained import untrained_mean, untrained_rows
 
 
 def scorecard(measures: pd.DataFrame, table: Table) -> pd.DataFrame:
@@ -18,10 +18,11 @@ def scorecard(measures: pd.DataFrame, table: Table) -> pd.DataFrame:
         measures: what `analysis.robustness.measures` returned for this table.
 
     Returns:
-        A row a family and data set, by near-optimal mass at the middle tolerance, then by regret; `untrained`
-        comes last. Columns: dataset, family, best, plug_in_best, near_optimal_mass_<tolerance> of each
-        tolerance, normalised_regret, worst_case, seed_sd, failure_rate, each with _low and _high unless it
-        has none; n_configs, n_seeds, n_failed, best_setting.
+        A row a family and data set, by near-optimal mass at the middle tolerance, then by regret; the untrained
+        encoder comes last. Columns: dataset, family, is_baseline (whether it is untrained), best, plug_in_best,
+        near_optimal_mass_<tolerance> of each tolerance, normalised_regret, worst_case, seed_sd, failure_rate,
+        each with _low and _high unless it has none; n_configs, n_seeds, n_failed, best_setting (the one chosen
+        on all seeds).
     """
     rows = []
     for dataset in table.datasets:
@@ -33,18 +34,15 @@ def scorecard(measures: pd.DataFrame, table: Table) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     if len(frame):
         frame = frame.sort_values(columns, ascending=[True, False, True, True], kind="stable", ignore_index=True)
-    untrained = [_untrained(table, dataset) for dataset in table.datasets if len(_baseline(table, dataset))]
-    return pd.concat([frame, pd.DataFrame(untrained, columns=frame.columns)], ignore_index=True) if untrained else frame
-
-
-def setting_words(family: Cells) -> str:
-    """The best configuration in words: `batch_size=64, temperature=0.316`."""
-    best = family.settings.iloc[best_index(family)]
-    return ", ".join(f"{axis.name}={_short(best[axis.name])}" for axis in family.axes)
+    untrained = [row for dataset in table.datasets for row in _untrained(table, dataset)]
+    if not untrained:
+        return frame
+    below = pd.DataFrame(untrained)
+    return pd.concat([frame, below.reindex(columns=frame.columns)], ignore_index=True) if len(frame) else below
 
 
 def _row(own: pd.DataFrame, family: Cells, table: Table) -> dict[str, Any]:
-    row: dict[str, Any] = {"dataset": family.dataset, "family": family.family}
+    row: dict[str, Any] = {"dataset": family.dataset, "family": family.family, "is_baseline": False}
     row |= _numbers(own, "best", "best")
     row["plug_in_best"] = _numbers(own, "best_plug_in", "value")["value"]
     for tolerance in sorted(table.tolerances):
@@ -54,7 +52,8 @@ def _row(own: pd.DataFrame, family: Cells, table: Table) -> dict[str, Any]:
     for measure in ("worst_case", "seed_sd", "failure_rate"):
         row |= _numbers(own, measure, measure)
     row |= {name: int(own[name].iloc[0]) for name in ("n_configs", "n_seeds", "n_failed")}
-    return row | {"best_setting": setting_words(family)}
+    setting = ", ".join(f"{name}={level(value)}" for name, value in family.chosen_setting.items())
+    return row | {"best_setting": setting}
 
 
 def _numbers(own: pd.DataFrame, measure: str, column: str) -> dict[str, float]:
@@ -66,25 +65,20 @@ def _mass_column(tolerance: float) -> str:
     return f"near_optimal_mass_{tolerance:g}"
 
 
-def _baseline(table: Table, dataset: str) -> pd.DataFrame:
-    return table.baseline[table.baseline["dataset"] == dataset] if len(table.baseline) else table.baseline
-
-
-def _untrained(table: Table, dataset: str) -> dict[str, Any]:
-    rows = _baseline(table, dataset).sort_values("seed", kind="stable")
-    failed = rows["status"] != "ok"
-    values = rows.loc[~failed, table.outcome].to_numpy(dtype=float, na_value=np.nan)
-    values = values[np.isfinite(values)]
-    row: dict[str, Any] = {"dataset": dataset, "family": "untrained", "best_setting": ""}
-    row |= {"n_configs": 1, "n_seeds": int(rows["seed"].nunique()), "n_failed": int(failed.sum())}
-    if len(values):
-        error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
-        mean = around(float(values.mean()), error, seeds=len(values), method="mean")
-        row |= {"best": mean.estimate, "best_low": mean.low, "best_high": mean.high}
-    return row
-
-
-def _short(value: float | int | str) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:.0f}" if float(value).is_integer() else f"{value:.3g}"
+def _untrained(table: Table, dataset: str) -> Iterator[dict[str, Any]]:
+    every = untrained_rows(table, dataset)
+    for label in [] if every.empty else every["family"].unique():
+        rows = untrained_rows(table, dataset, label)
+        mean = untrained_mean(rows, table.outcome)
+        yield {
+            "dataset": dataset,
+            "family": label,
+            "is_baseline": True,
+            "best": mean.estimate,
+            "best_low": mean.low,
+            "best_high": mean.high,
+            "n_configs": 1,
+            "n_seeds": int(rows["seed"].nunique()),
+            "n_failed": int((rows["status"] != "ok").sum()),
+            "best_setting": "",
+        }

@@ -59,13 +59,8 @@ class Noise:
         )
 
     @property
-    def between(self) -> float:
-        """Variance of one run where runs of different batch sizes are compared: block + residual."""
-        return self.block + self.residual
-
-    @property
     def df_between(self) -> float:
-        """Satterthwaite degrees of freedom of `between`."""
+        """Satterthwaite degrees of freedom of block + residual, which runs of different batch sizes differ by."""
         n = self.per_block
         parts = [
             (self.block + self.residual / n, self.df_block),
@@ -98,7 +93,7 @@ def fit_noise(outcome: Floats, blocks: Blocks) -> Noise:
         Searle, Casella & McCulloch, Variance Components, 1992, sections 4.2 and 5.3.
     """
     labels = np.unique(blocks)
-    found = [_block_effects(outcome[blocks == label]) for label in labels]
+    found = [block_effects(outcome[blocks == label]) for label in labels]
     fits = [fit for fit in found if fit is not None]
     counts = np.array([np.sum(blocks == label) for label in labels], dtype=float)
     per_block = float(len(counts) / np.sum(1.0 / counts))
@@ -113,16 +108,29 @@ def fit_noise(outcome: Floats, blocks: Blocks) -> Noise:
 
 
 @dataclass(frozen=True)
-class _BlockEffects:
-    """Seed effects of a block (NaN for absent seeds), their error scale, and what is left over."""
+class BlockEffects:
+    """Seed effects of a block, their errors, and what is left over.
+
+    Args:
+        effects: (S,) their sum is 0; NaN for absent seeds.
+        covariance: (S, S) their error covariance over the residual variance; 0 for absent seeds.
+        squares, df: residual sum of squares and its degrees of freedom.
+        connected: whether configurations that share seeds link all seeds, so that all effects are known.
+    """
 
     effects: Floats
-    error_trace: float
+    covariance: Floats
     squares: float
     df: int
+    connected: bool
 
 
-def _block_effects(outcome: Floats) -> _BlockEffects | None:
+def block_effects(outcome: Floats) -> BlockEffects | None:
+    """Least squares for configurations and seeds of one block; None with fewer than two seeds.
+
+    Args:
+        outcome: (n, S), NaN where there is no trial.
+    """
     present = np.isfinite(outcome)
     seeds = present.any(axis=0)
     if seeds.sum() < 2:
@@ -139,17 +147,19 @@ def _block_effects(outcome: Floats) -> _BlockEffects | None:
     centred = (m * (y - means[:, None])) - m * (effects[None, :] - ((m @ effects) / per_configuration)[:, None])
     full = np.full(outcome.shape[1], np.nan)
     full[seeds] = effects
+    covariance = np.zeros((len(full), len(full)))
+    covariance[np.ix_(seeds, seeds)] = inverse
     df = int(m.sum()) - len(m) - rank
     squares = float(np.sum(centred**2)) if df > 0 else 0.0
-    return _BlockEffects(full, float(np.trace(inverse)), squares, max(df, 0))
+    return BlockEffects(full, covariance, squares, max(df, 0), rank == int(seeds.sum()) - 1)
 
 
-def _seed_variances(fits: list[_BlockEffects], residual: float) -> tuple[float, float]:
+def _seed_variances(fits: list[BlockEffects], residual: float) -> tuple[float, float]:
     """Variance of the seed alone, and of seed and block together."""
     shared = []
     for fit in fits:
         df = int(np.isfinite(fit.effects).sum()) - 1
-        shared.append((float(np.nansum(fit.effects**2)) - residual * fit.error_trace) / df)
+        shared.append((float(np.nansum(fit.effects**2)) - residual * float(np.trace(fit.covariance))) / df)
     both = max(float(np.mean(shared)), 0.0)
     if len(fits) == 1:
         return both, both

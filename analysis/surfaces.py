@@ -1,6 +1,6 @@
 """Response surfaces: an outcome over two axes of a family, with its standard error."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import FAILED, Cells, all_cells, axis_values, unit_coordinate, unit_points
-from analysis.fitted import LEAST_CONFIGURATIONS, best_index, family_noise
+from analysis.cells import FAILED, Cells, all_cells, axis_values, cells, unit_coordinate, unit_points
+from analysis.fitted import LEAST_CONFIGURATIONS, family_noise
+from analysis.hull import inside_hull
 from analysis.statistics import Noise
 from analysis.surrogate import Surrogate, fit_surrogate, held_out_r2
 from analysis.table import Axis, Table
@@ -18,7 +19,7 @@ Floats = NDArray[np.float64]
 
 COLUMNS = (
     "dataset", "outcome", "family", "x_axis", "x", "y_axis", "y", "others", "estimate", "standard_error",
-    "seed_sd", "n", "method",
+    "seed_sd", "n", "method", "num_failed",
 )  # fmt: skip
 
 RESOLUTION = 41
@@ -57,18 +58,19 @@ def surfaces(table: Table, outcome: str, *, seed: int = 0) -> pd.DataFrame:
     """Every family's surface of one outcome.
 
     On grids, cell means: the standard error is that of the noise model, the same seeds' common effect
-    included. In scattered designs, a Gaussian process at 41 points of a continuous axis, within the sampled
-    range.
+    included. In scattered designs, a Gaussian process at 41 points of a continuous axis, NaN outside the convex
+    hull of the sampled configurations.
 
     Args:
         outcome: a numeric outcome column, or `failed` for the probability that a trial fails.
         seed: of the surrogate's restarts.
 
     Returns:
-        A row a point: dataset, outcome, family, x_axis, x, y_axis, y (empty and NaN with a single axis),
-        others (`mean`: the other axes averaged under the reference measure; `best`: at the best
-        configuration, only where there are others), estimate, standard_error, seed_sd (over seeds; pooled in
-        scattered designs), n (trials), method. NaN where there are too few trials.
+        A row a point: dataset, outcome, family, x_axis, x, y_axis, y (empty and NaN where there is no such
+        axis), others (`mean`: the other axes averaged under the reference measure; `best`: at the setting
+        chosen on all seeds for the table's own outcome, only where there are others), estimate,
+        standard_error, seed_sd (over seeds; pooled in scattered designs), n (trials), method, num_failed (of
+        them; 0 in scattered designs). NaN where there are too few trials.
     """
     rows = [
         {"dataset": family.dataset, "outcome": outcome, "family": family.family, **row}
@@ -82,17 +84,22 @@ def surfaces(table: Table, outcome: str, *, seed: int = 0) -> pd.DataFrame:
 def _surface(table: Table, family: Cells, outcome: str, seed: int) -> Iterator[dict[str, Any]]:
     axes = plane(family.axes, shared=table.shared)
     if axes is None:
+        every = np.ones(family.num_configs, dtype=bool)
+        cell = cell_summary(family, every, *family_noise(family, outcome))
+        yield {"x_axis": "", "x": np.nan, "y_axis": "", "y": np.nan, "others": "mean", **cell}
         return
+    # The same setting for every outcome, so that all surfaces at the best show the same trials.
+    judged = family if outcome == table.outcome else cells(table, family.dataset, family.family, table.outcome)
+    best = (judged or family).chosen_setting
     grid = table.design == "grid"
-    rows = _grid(family, axes, outcome) if grid else _scattered(family, axes, outcome, seed)
+    rows = _grid(family, axes, outcome, best) if grid else _scattered(family, axes, outcome, best, seed)
     ends = {"x_axis": axes.x.name, "y_axis": axes.y.name if axes.y else ""}
     for row in rows:
         yield {**ends, **row}
 
 
-def _grid(family: Cells, axes: Plane, outcome: str) -> Iterator[dict[str, Any]]:
+def _grid(family: Cells, axes: Plane, outcome: str, best: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     noise, variances = family_noise(family, outcome)
-    best = family.settings.iloc[best_index(family)]
     at_best = np.ones(family.num_configs, dtype=bool)
     for axis in axes.others:
         at_best &= (family.settings[axis.name] == best[axis.name]).to_numpy()
@@ -108,7 +115,7 @@ def _grid(family: Cells, axes: Plane, outcome: str) -> Iterator[dict[str, Any]]:
 
 
 def cell_summary(family: Cells, inside: NDArray[np.bool_], noise: Noise, variances: Floats) -> dict[str, Any]:
-    """Mean over some configurations and all seeds, with the standard error of the noise model."""
+    """Mean over some configurations, balanced over seeds, with the standard error of the noise model."""
     outcome = family.outcome[inside]
     seeds = np.isfinite(outcome).any(axis=0)
     per_seed = np.nanmean(outcome[:, seeds], axis=0)
@@ -117,17 +124,20 @@ def cell_summary(family: Cells, inside: NDArray[np.bool_], noise: Noise, varianc
     blocks = len(np.unique(family.blocks[inside]))
     common = (noise.seed + noise.block / blocks) / len(per_seed)
     return {
-        "estimate": family.sign * float(np.nanmean(outcome, axis=1).mean()) + 0.0,
+        "estimate": family.sign * float(family.means[inside].mean()) + 0.0,
         "standard_error": float(np.sqrt(own + common)),
         "seed_sd": float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else np.nan,
         "n": int(np.isfinite(outcome).sum()),
         "method": "cell mean",
+        "num_failed": int(family.failed[inside].sum()),
     }
 
 
-def _scattered(family: Cells, axes: Plane, outcome: str, seed: int) -> Iterator[dict[str, Any]]:
+def _scattered(
+    family: Cells, axes: Plane, outcome: str, best: Mapping[str, Any], seed: int
+) -> Iterator[dict[str, Any]]:
     noise, variances = family_noise(family, outcome)
-    means = np.nanmean(family.outcome, axis=1)
+    means = family.means
     method = surrogate_method(family, means, variances, seed=seed)
     enough = family.num_configs >= LEAST_CONFIGURATIONS
     fit = fit_surrogate(family.points, means, variances, seed=seed) if enough else None
@@ -136,17 +146,23 @@ def _scattered(family: Cells, axes: Plane, outcome: str, seed: int) -> Iterator[
         "seed_sd": float(np.sqrt(noise.total)),
         "n": int(np.isfinite(family.outcome).sum()),
         "method": method,
+        "num_failed": 0,
     }
-    for others, settings in _others(family, axes, seed):
-        for x in evaluation_points(family, axes.x):
-            for y in evaluation_points(family, axes.y) if axes.y else (np.nan,):
+    xs = evaluation_points(family, axes.x)
+    ys = evaluation_points(family, axes.y) if axes.y else [np.nan]
+    inside = inside_hull(family, axes.x, axes.y, xs, ys)
+    for others, settings in _others(family, axes, best, seed):
+        for column, x in enumerate(xs):
+            for row, y in enumerate(ys):
                 at = settings.assign(**{axes.x.name: x} | ({axes.y.name: y} if axes.y else {}))
-                estimate, variance = (np.nan, np.nan) if fit is None else average(fit, unit_points(at, family.axes))
+                estimate, variance = np.nan, np.nan
+                if fit is not None and inside[row, column]:
+                    estimate, variance = average(fit, unit_points(at, family.axes))
                 if outcome == FAILED:
                     estimate = float(np.clip(estimate, -1.0, 0.0))
                 error = float(np.sqrt(variance + common))
-                row = {"x": x, "y": y, "others": others, "estimate": family.sign * estimate + 0.0}
-                yield {**row, "standard_error": error, **summary}
+                place = {"x": x, "y": y, "others": others, "estimate": family.sign * estimate + 0.0}
+                yield {**place, "standard_error": error, **summary}
 
 
 def surrogate_method(family: Cells, means: Floats, variances: Floats, *, seed: int) -> str:
@@ -172,13 +188,13 @@ def average(fit: Surrogate, points: Floats) -> tuple[float, float]:
     return float(fit.mean(points).mean()), max(float(fit.covariance(points).mean()), 0.0)
 
 
-def _others(family: Cells, axes: Plane, seed: int) -> Iterator[tuple[str, pd.DataFrame]]:
+def _others(family: Cells, axes: Plane, best: Mapping[str, Any], seed: int) -> Iterator[tuple[str, pd.DataFrame]]:
     """Settings whose other axes follow the reference measure, and those at the best configuration."""
     if not axes.others:
         yield "mean", family.settings.iloc[:1]
         return
     yield "mean", neighbours(family, seed=seed)
-    yield "best", family.settings.iloc[[best_index(family)]]
+    yield "best", pd.DataFrame([best])
 
 
 def neighbours(family: Cells, *, seed: int) -> pd.DataFrame:

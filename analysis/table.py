@@ -18,8 +18,8 @@ from search_spaces.families import PACK_AXES, TRAINING_AXES, UNTRAINED
 
 Direction = Literal["maximize", "minimize"]
 
-VALIDATION: Mapping[str, str] = {"linear_top1": "linear_top1_validation"}
-"""Outcomes with a column of their own to choose on, so that nothing is chosen on test images."""
+VALIDATION = "linear_top1_validation"
+"""The column on which settings are chosen for every accuracy, so that nothing is chosen on test images."""
 
 _LOWER_IS_BETTER = ("final_loss", "alignment", "uniformity", "wasserstein", "mean_norm")
 
@@ -48,8 +48,8 @@ class Table:
 
     Args:
         name: the study.
-        trials: a row a trial of every family but `untrained`, as stored: failures have null outcomes.
-        baseline: the rows of `untrained`.
+        trials: a row a trial of every other family, as stored: failures have null outcomes.
+        baseline: the rows of families whose loss is `untrained`, whatever their labels.
         axes: family -> its varying axes, shared ones first.
         shared: names of the axes that all families share.
         outcome: the column that is analysed.
@@ -98,10 +98,24 @@ class Table:
         """
         if outcome == self.outcome or (outcome.endswith("_top1") and self.outcome.endswith("_top1")):
             return self.floors.get(dataset, self.floor)
-        if outcome in VALIDATION.values() and self.outcome in VALIDATION:
+        if outcome == VALIDATION and self.outcome.endswith("_top1"):
             return self.floors.get(dataset, self.floor)
-        rows = self.trials.loc[self.trials["dataset"] == dataset, outcome]
+        # The baseline too: a failed trial must not count as better than no training.
+        frames = [frame for frame in (self.trials, self.baseline) if outcome in frame]
+        rows = pd.concat([frame.loc[frame["dataset"] == dataset, outcome].dropna() for frame in frames])
         return worst_finite(rows, direction=self.direction_of(outcome))
+
+    def selection_of(self, dataset: str, outcome: str) -> str:
+        """The column on which maxima of an outcome are chosen: one of validation images for every accuracy.
+
+        The outcome itself where the column is empty for all families of the data set; never for one family.
+        """
+        wanted = self.selection if outcome == self.outcome else None
+        if wanted is None:
+            wanted = VALIDATION if outcome.endswith("_top1") else outcome
+        if wanted not in self.trials:
+            return outcome
+        return wanted if self.trials.loc[self.trials["dataset"] == dataset, wanted].notna().any() else outcome
 
 
 def worst_finite(values: "pd.Series[float]", *, direction: Direction) -> float:
@@ -131,7 +145,7 @@ def from_store(folder: Path) -> Table:
     outcome, tolerances = wish.outcome, tuple(sorted(wish.tolerances))
     if outcome not in store.NUMERIC_OUTCOMES:
         raise store.StoreError(f"{folder}: analysis.outcome: no numeric outcome column '{outcome}'")
-    floors = {name: _floor(study, trials[trials["dataset"] == name], name) for name in study.data.datasets}
+    floors = {name: _floor(study, rows[rows["dataset"] == name], name) for name in study.data.datasets}
     return Table(
         name=study.name,
         trials=trials,
@@ -139,7 +153,7 @@ def from_store(folder: Path) -> Table:
         axes={label: _axes(study, family) for label, family in study.families.items() if family.loss != UNTRAINED},
         shared=tuple(study.axes),
         outcome=outcome,
-        selection=VALIDATION.get(outcome, outcome),
+        selection=VALIDATION if outcome.endswith("_top1") else outcome,
         direction=wish.direction,
         floor=floors[study.data.datasets[0]],
         reference=wish.reference,
@@ -151,13 +165,13 @@ def from_store(folder: Path) -> Table:
     )
 
 
-def _floor(study: Study, trials: pd.DataFrame, dataset: str) -> float:
-    """Declared, else chance for accuracies of known data sets, else the worst value over all families."""
+def _floor(study: Study, rows: pd.DataFrame, dataset: str) -> float:
+    """Declared, else chance for accuracies of known data sets, else the worst value, untrained included."""
     if study.analysis.floor is not None:
         return study.analysis.floor
     if study.analysis.outcome.endswith("_top1") and dataset in DATASETS:
         return 1.0 / DATASETS[dataset].num_classes
-    return worst_finite(trials[study.analysis.outcome], direction=study.analysis.direction)
+    return worst_finite(rows[study.analysis.outcome], direction=study.analysis.direction)
 
 
 def _axes(study: Study, family: Family) -> tuple[Axis, ...]:

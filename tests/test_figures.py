@@ -24,7 +24,7 @@ TEMPERATURE = Axis("temperature", "log", (0.1, 0.5, 2.0), 0.1, 2.0)
 RANGE = Axis("temperature", "log", (), 0.05, 2.0)
 POLICY = Axis("batch_policy", None, ("uniform", "balanced"), float("nan"), float("nan"))
 GRID = Plane(TEMPERATURE, BATCH_SIZE)
-MARKS = Marks(untrained=0.8, minimize=False, judge=True)
+MARKS = Marks(untrained=0.8, minimize=False, judge=True, chosen={})
 ACCURACY = quantity("linear_top1")
 NO_POINTS = pd.DataFrame({"family": [], "x": [], "y": []})
 
@@ -86,12 +86,21 @@ def test_all_panels_share_one_scale_that_holds_the_untrained_value():
 
 @pytest.mark.parametrize(("minimize", "expected"), [(False, 4), (True, 2)])
 def test_settings_no_better_than_untrained_are_marked(minimize, expected):
-    marks = Marks(untrained=0.86, minimize=minimize, judge=True)
+    marks = Marks(untrained=0.86, minimize=minimize, judge=True, chosen={})
     figure = surface_figure(
         cells(), planes={"dhel": GRID}, points=NO_POINTS, quantity=ACCURACY, marks=marks, colours="viridis"
     )
     triangles = [line for line in figure.axes[0].lines if line.get_marker() == "v"]
     assert len(triangles) == expected
+
+
+def test_the_chosen_setting_is_framed_wherever_the_highest_mean_is():
+    marks = Marks(untrained=None, minimize=False, judge=True, chosen={"dhel": (0.5, 16)})
+    figure = surface_figure(
+        cells(), planes={"dhel": GRID}, points=NO_POINTS, quantity=ACCURACY, marks=marks, colours="viridis"
+    )
+    frames = {tuple(patch.get_xy()) for patch in figure.axes[0].patches}
+    assert frames == {(1 - 0.46, 0 - 0.44)}
 
 
 def test_a_field_shows_every_sampled_configuration(tmp_path):

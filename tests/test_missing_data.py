@@ -1,9 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from simulated import GRID, TEMPERATURES, hill, one_row, runs, table
+from simulated import BATCH_SIZES, GRID, TEMPERATURES, hill, one_row, runs, table
 
+from analysis.balance import balance
 from analysis.cells import cells
+from analysis.crossfit import choose_best
 from analysis.fitted import fit_family
 from analysis.robustness import measures, scorecard
 
@@ -57,7 +59,7 @@ def test_a_family_that_always_fails_is_last_not_absent():
 
 def test_a_flat_family_at_chance_is_not_perfectly_robust():
     rng = np.random.default_rng(0)
-    chance = runs(GRID, np.full(15, 0.1), seeds=4, rng=rng, noise_sd=0.01)
+    chance = runs(GRID, np.full(15, 0.08), seeds=4, rng=rng, noise_sd=0.01)
     good = runs(GRID, hill(GRID), seeds=4, rng=rng)
     rows = measures(table({"chance": chance, "good": good}), seed=0)
     row = one_row(rows, "near_optimal_mass", "chance", reference="own", tolerance=0.02)
@@ -107,3 +109,98 @@ def test_a_configuration_that_fails_half_the_time_is_expected_halfway_to_the_flo
     partly = (GRID["temperature"] == TEMPERATURES[4]).to_numpy()
     np.testing.assert_allclose(expected[partly], (hill(GRID)[partly] + 0.1) / 2, atol=0.01)
     np.testing.assert_allclose(expected[~partly], hill(GRID)[~partly], atol=0.01)
+
+
+def test_a_family_with_one_seed_does_not_disturb_the_others():
+    rng = np.random.default_rng(0)
+    old, new = runs(GRID, hill(GRID), seeds=4, rng=rng), runs(GRID, hill(GRID, top=0.91), seeds=1, rng=rng)
+    alone, both = measures(table({"old": old}), seed=0), measures(table({"old": old, "new": new}), seed=0)
+    # Its own rows, and those from the best of all, for which nothing else competes.
+    one, other = (rows[rows["family"] == "old"].reset_index(drop=True) for rows in (alone, both))
+    pd.testing.assert_frame_equal(other, one, check_exact=True)
+    late = both[both["family"] == "new"]
+    common = late[late["reference"] == "common"]
+    assert common[["estimate", "low", "high"]].isna().all(axis=None)
+    assert set(common["reason"]) == {"one seed"}
+
+
+def test_configurations_that_share_no_seeds_have_no_intervals():
+    rows = runs(GRID, hill(GRID), seeds=4, rng=np.random.default_rng(0), seed_sd=0.05)
+    cold = rows["temperature"] <= TEMPERATURES[1]
+    apart = rows[(cold & (rows["seed"] < 2)) | (~cold & (rows["seed"] >= 2))]
+    found = measures(table({"f": apart}), seed=0)
+    for measure, where in (
+        ("best", {"reference": "own"}), ("near_optimal_mass", {"reference": "own", "tolerance": 0.01}),
+        ("near_optimal_mass", {"reference": "common", "tolerance": 0.01}),
+        ("normalised_regret", {"reference": "common"}),
+    ):  # fmt: skip
+        row = one_row(found, measure, **where)
+        assert np.isfinite(row["estimate"])
+        assert np.isnan(row["low"])
+        assert row["reason"].startswith("trials missing")
+
+
+@pytest.mark.parametrize(("axis", "levels"), [("temperature", TEMPERATURES), ("batch_size", BATCH_SIZES)])
+def test_no_configuration_with_two_seeds_is_not_called_at_floor(axis, levels):
+    rows = runs(GRID, hill(GRID), seeds=2, rng=np.random.default_rng(0))
+    even = rows[axis].map(levels.index) % 2
+    found = measures(table({"f": rows[rows["seed"] == even]}), seed=0)
+    for measure in ("best", "near_optimal_mass"):
+        kept = found[(found["measure"] == measure) & (found["family"] == "f")]
+        assert kept["estimate"].isna().all()
+        assert kept["reason"].str.startswith("no configuration has two seeds").all()
+
+
+def test_a_noisy_family_above_the_floor_is_not_called_at_floor():
+    rng = np.random.default_rng(1)
+    shaky = runs(GRID, hill(GRID, top=0.3), seeds=3, rng=rng, noise_sd=0.15)
+    found = measures(table({"shaky": shaky, "good": runs(GRID, hill(GRID), seeds=3, rng=rng)}), seed=0)
+    row = one_row(found, "best", "shaky")
+    assert row["low"] < 0.1 < row["estimate"]
+    assert np.isfinite(one_row(found, "near_optimal_mass", "shaky", reference="own", tolerance=0.02)["estimate"])
+
+
+def test_the_best_of_all_has_a_row_of_its_own():
+    found = measures(table({"f": runs(GRID, hill(GRID), seeds=4, rng=np.random.default_rng(0))}), seed=0)
+    row = one_row(found, "best", "", reference="common")
+    assert row["estimate"] == pytest.approx(one_row(found, "best")["estimate"])
+    assert np.isnan(row["low"])
+    assert row["reason"].startswith("no interval")
+
+
+def test_a_missing_validation_score_switches_no_family_to_test_images():
+    rows = runs(GRID, hill(GRID), seeds=4, rng=np.random.default_rng(0))
+    # On the validation images the worst setting is the best: who chooses on test images is seen.
+    rows["linear_top1_validation"] = 1 - rows["linear_top1"]
+    whole = cells(table({"f": rows}), "digits", "f", "linear_top1")
+    rows.loc[0, "linear_top1_validation"] = np.nan
+    found = table({"f": rows, "g": rows})
+    family = cells(found, "digits", "f", "linear_top1")
+    assert family.chosen == whole.chosen == int(np.argmin(hill(GRID)))
+    assert np.isnan(family.selection[0, 0])
+    assert np.isfinite(family.outcome[0, 0])
+    assert measures(found, seed=0)["method"].str.contains("chosen on the outcome").sum() == 0
+    empty = table({"f": rows.assign(linear_top1_validation=np.nan)})
+    assert cells(empty, "digits", "f", "linear_top1").chosen_on == "linear_top1"
+    assert "chosen on the outcome" in one_row(measures(empty, seed=0), "best")["method"]
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.25])
+def test_intervals_of_the_whole_analysis_cover_with_a_validation_column(missing, monkeypatch):
+    monkeypatch.setattr("analysis.bootstrap.REPLICATES", 60)
+    truth, hits = hill(GRID), {"best": [], "mass": []}
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        rows = runs(GRID, truth, seeds=4, rng=rng, seed_sd=0.01, noise_sd=0.005)
+        found = table({"f": rows[rng.uniform(size=len(rows)) >= missing]})
+        results = measures(found, seed=0)
+        family = cells(found, "digits", "f", "linear_top1")
+        settings = family.settings.merge(GRID.assign(truth=truth))["truth"].to_numpy()
+        row = one_row(results, "best")
+        chosen = choose_best(balance(family.selection, family.failed, family.blocks).column, family.outcome)
+        expected = (chosen.weights * settings[:, None]).sum(axis=0).mean()
+        hits["best"].append(row["low"] <= expected <= row["high"])
+        row = one_row(results, "near_optimal_mass", reference="own", tolerance=0.01)
+        hits["mass"].append(row["low"] <= np.mean(settings >= settings.max() - 0.01) <= row["high"])
+    assert np.mean(hits["best"]) >= 0.85
+    assert np.mean(hits["mass"]) >= 0.9

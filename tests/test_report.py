@@ -7,6 +7,7 @@ import pytest
 from fake_store import small_study, write_store
 
 from analysis.report import write
+from analysis.report.epochs import over_epochs
 from analysis.report.prose import answer
 from analysis.report.results import compute
 from analysis.table import from_store
@@ -131,7 +132,7 @@ def test_tables_hold_what_the_page_shows(page, folder):
 
 def test_the_share_of_settings_worse_than_untrained_is_counted(page):
     # Of 12 settings only the one that always fails lies below the untrained encoder.
-    assert "1 of 12 trained settings (8 %) scores worse than that on average." in page.text
+    assert "By their means alone, 1 of 12 trained settings (8 %) is worse than that." in page.text
 
 
 def test_the_same_store_gives_the_same_bytes(page, folder, tmp_path):
@@ -158,8 +159,10 @@ def test_a_sweep_half_done_says_so_and_counts_what_is_there(tmp_path):
 def test_one_seed_gives_dashes_with_reasons(tmp_path):
     page = report(tmp_path, small_study(seeds=1))
     assert "cannot be told yet" in page.text
-    reasons = [text for text in page.texts if "seed" in text]
-    assert reasons
+    assert "How sensitive the losses are cannot be told yet: one seed." in page.text
+    for family in ("nt_xent", "kcl_gaussian"):
+        assert f"{family}: best; " in page.text
+    assert {"one seed", "no interval: the maximum of noisy means is biased"} <= set(page.texts)
     assert "nan" not in page.text.lower().split()
 
 
@@ -234,3 +237,71 @@ def test_an_order_is_claimed_only_where_intervals_support_it(results, intervals,
     sentences = " ".join(answer(replace(results, scorecard=scores.reset_index()), "digits"))
     assert claim in sentences
     assert "  " not in sentences
+
+
+def scored(results, masses):
+    """The results with other masses at the middle tolerance: family -> (estimate, low, high)."""
+    rows = []
+    for family, values in masses.items():
+        row = results.scorecard.iloc[0].to_dict() | {"family": family}
+        row |= {f"near_optimal_mass_0.01{suffix}": v for suffix, v in zip(("", "_low", "_high"), values, strict=True)}
+        rows.append(row)
+    return " ".join(answer(replace(results, scorecard=pd.DataFrame(rows)), "digits"))
+
+
+def test_losses_that_tie_are_named_together(results):
+    text = scored(results, {"a": (0.2, 0.1, 0.3), "b": (0.601, 0.5, 0.7), "c": (0.599, 0.5, 0.7)})
+    assert "b and c need the least tuning: 60 %" in text
+    assert "The share is smallest for a: 20 %." in text
+    assert "Their intervals lie above those of all others." in text
+
+
+def test_intervals_that_span_everything_are_said_first(results):
+    text = scored(results, {"a": (0.2, 0.0, 0.95), "b": (0.6, 0.05, 1.0), "c": (0.4, 0.0, 1.0)})
+    assert text.startswith("These seeds cannot tell the losses apart. The intervals of 3 of 3 losses span")
+
+
+def test_losses_no_better_than_untrained_are_told_from_those_that_may_be(results):
+    untrained = results.scorecard.loc[results.scorecard["is_baseline"], "best"].item()
+    rows = []
+    for family, offset, low, high in (("a", 0.1, 0.05, 0.2), ("b", 0.02, -0.1, 0.1), ("c", -0.1, -0.2, 0.1)):
+        row = results.scorecard.iloc[0].to_dict() | {"family": family, "best": untrained + offset}
+        rows.append(row | {"best_low": untrained + low, "best_high": untrained + high})
+    rows.append(rows[0] | {"family": "d", "best_low": float("nan"), "best_high": float("nan")})
+    text = " ".join(answer(replace(results, scorecard=pd.DataFrame(rows)), "digits"))
+    assert "The best setting of c is no better than untrained by the estimates." in text
+    assert "For the best setting of b the intervals do not exclude that training gained nothing." in text
+    assert "For d there is no interval to tell." in text
+
+
+def test_the_best_over_all_losses_is_the_cross_fitted_one(results):
+    rows = results.measures
+    value = rows.loc[(rows["measure"] == "best") & (rows["family"] == ""), "estimate"].item()
+    text = " ".join(answer(results, "digits"))
+    assert f"after tuning, over all losses and settings, is {value * 100:.1f} %." in text
+    assert "setting chosen on all seeds is batch size " in text
+
+
+def test_the_label_of_the_baseline_is_free_and_so_is_the_label_untrained(tmp_path):
+    families = {
+        "untrained": {"loss": "nt_xent", "temperature": {"values": [0.1, 0.5]}},
+        "random weights": {"loss": "untrained"},
+    }
+    folder = write_store(tmp_path, small_study(families=families, seeds=2))
+    page = Page(write(folder))
+    scores = pd.read_csv(folder / "report" / "tables" / "scorecard.csv").set_index("family")
+    assert scores["is_baseline"].to_dict() == {"untrained": False, "random weights": True}
+    assert scores.loc["untrained", "n_configs"] == 4
+    assert "random weights" in page.texts
+
+
+def test_epochs_that_only_some_batch_sizes_reached_are_left_out():
+    epochs = {16: (2.0, 4.0, 8.0), 64: (4.0, 8.0, 16.0)}
+    rows = [
+        {"family": "a", "batch_size": size, "epoch": epoch, "knn_top1": 0.9 if size == 64 else 0.5}
+        for size, reached in epochs.items()
+        for epoch in reached
+    ]
+    found = over_epochs(pd.DataFrame(rows), "knn_top1")
+    assert found["epoch"].tolist() == [4.0, 8.0]
+    assert found["estimate"].tolist() == pytest.approx([0.7, 0.7])

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.strategies import floats, integers
 from scipy import stats
 from simulated import BLOCKS, GRID, hill, noisy, runs, table
 
@@ -41,7 +43,7 @@ def test_noise_components_are_unbiased_also_where_trials_are_missing(missing):
         y = noisy(rng, np.arange(15.0), seeds=5, seed_sd=2.0, block_sd=1.5, noise_sd=1.0)
         y[rng.uniform(size=y.shape) < missing] = np.nan
         noise = fit_noise(y, BLOCKS)
-        found.append((noise.total, noise.residual, noise.between))
+        found.append((noise.total, noise.residual, noise.block + noise.residual))
     assert np.mean(found, axis=0) == pytest.approx([7.25, 1.0, 3.25], rel=0.12)
 
 
@@ -64,7 +66,7 @@ def test_one_configuration_per_block_counts_all_noise_as_the_blocks():
     rng = np.random.default_rng(0)
     noise = fit_noise(noisy(rng, np.zeros(3), seeds=400, seed_sd=2.0, blocks=np.arange(3)), np.arange(3))
     assert noise.residual == 0
-    assert noise.between == pytest.approx(1.0, rel=0.1)
+    assert noise.block + noise.residual == pytest.approx(1.0, rel=0.1)
     assert noise.df_between == pytest.approx(2 * 399)
 
 
@@ -165,9 +167,9 @@ def test_intervals_of_the_best_and_of_means_cover_with_and_without_a_common_seed
         rng = np.random.default_rng(seed)
         problem = _problem(runs(GRID, hill(GRID), seeds=seeds, rng=rng, seed_sd=seed_sd, block_sd=seed_sd / 2))
         y = problem.fitted.cells.outcome
-        every = np.arange(len(y))
-        values, errors = own_measures(problem, y, y, every), own_errors(problem, seed=seed)
-        targets = own_measures(problem, y, expected, every)
+        every, fine = np.arange(len(y)), np.zeros(y.shape, dtype=bool)
+        values, errors = own_measures(problem, y, y, fine, every), own_errors(problem, seed=seed)
+        targets = own_measures(problem, y, expected, fine, every)
         for hits, key in ((best, ("best", "")), (middle, ("interquartile_mean", ""))):
             found = around(values[key], errors[key], seeds=seeds, method="")
             hits.append(found.low <= targets[key] <= found.high)
@@ -201,3 +203,15 @@ def test_failures_add_variance_where_they_happened_only():
     extra = failure_variances(y, failed, floor=0.1)
     assert extra[1:].tolist() == [0.0, 0.0]
     assert extra[0] == pytest.approx(0.3 * 0.7 * 0.8**2)
+
+
+@given(
+    estimate=floats(-2, 3),
+    error=floats(0, 2),
+    seeds=integers(2, 9),
+    least=floats(-1, 0.5),
+    most=floats(0.5, 2),
+)
+def test_numbers_and_intervals_stay_within_what_is_possible(estimate, error, seeds, least, most):
+    found = around(estimate, error, seeds=seeds, method="mean", least=least, most=most)
+    assert least <= found.low <= found.estimate <= found.high <= most

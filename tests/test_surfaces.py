@@ -82,6 +82,8 @@ def test_a_scattered_surface_recovers_a_smooth_function():
     rows = surfaces(found, "linear_top1")
     assert len(rows) == RESOLUTION * len(BATCH_SIZES)
     truth = hill(pd.DataFrame({"batch_size": rows["y"].astype(float), "temperature": rows["x"]}))
+    shown = rows["estimate"].notna()
+    rows, truth = rows[shown], truth[shown]
     offset = (rows["estimate"] - truth).mean()
     assert np.sqrt(np.mean((rows["estimate"] - truth - offset) ** 2)) < 0.003
     assert np.mean(np.abs(rows["estimate"] - truth) <= 3 * rows["standard_error"]) > 0.95
@@ -114,7 +116,7 @@ def test_a_scattered_probability_of_failure_stays_a_probability():
     hot = found.trials["temperature"] > 1.0
     found.trials.loc[hot, "status"] = "diverged"
     rows = surfaces(found, "failed")
-    assert rows["estimate"].between(0, 1).all()
+    assert rows["estimate"].dropna().between(0, 1).all()
     assert rows.loc[rows["x"] > 1.5, "estimate"].mean() > rows.loc[rows["x"] < 0.3, "estimate"].mean() + 0.5
 
 
@@ -161,3 +163,43 @@ def test_a_scattered_profile_follows_the_function():
     assert len(temperature) == RESOLUTION
     peak = temperature.loc[temperature["estimate"].idxmax(), "value"]
     assert 0.1 < peak < 0.45
+
+
+def test_slices_at_the_best_show_one_setting_and_its_own_failures_for_every_outcome():
+    settings = pd.concat([GRID.assign(gamma=gamma) for gamma in (1, 16)], ignore_index=True)
+    truth = hill(settings) + 0.02 * (settings["gamma"] == 16).to_numpy()
+    rows = runs(settings, truth, seeds=3, rng=np.random.default_rng(0), noise_sd=1e-4)
+    broken = (rows["gamma"] == 1) & (rows["batch_size"] == 16)
+    rows.loc[broken, ["linear_top1", "linear_top1_validation", "z_effective_rank"]] = np.nan
+    rows.loc[broken, "status"] = "diverged"
+    rows["z_effective_rank"] = -rows["z_effective_rank"]  # by rank alone gamma 1 would be best
+    found = table({"f": rows}, axes=(*AXES, GAMMA))
+    for outcome in ("linear_top1", "z_effective_rank", "failed"):
+        surface = surfaces(found, outcome)
+        best, mean = (surface[surface["others"] == others] for others in ("best", "mean"))
+        assert best["num_failed"].tolist() == [0] * 15
+        assert mean.loc[mean["y"] == 16, "num_failed"].tolist() == [3] * 5
+        assert mean["num_failed"].sum() == 15
+
+
+def test_a_family_without_axes_has_a_surface_of_one_cell():
+    settings = GRID.iloc[[7]].reset_index(drop=True)
+    rows = runs(settings, hill(settings), seeds=4, rng=np.random.default_rng(0))
+    surface = surfaces(table({"f": rows}, axes=()), "linear_top1")
+    assert len(surface) == 1
+    assert surface["estimate"].item() == pytest.approx(rows["linear_top1"].mean())
+    assert surface["standard_error"].item() == pytest.approx(rows["linear_top1"].std() / 2)
+
+
+def test_the_corners_beside_a_diagonal_of_samples_stay_empty():
+    rng, u = np.random.default_rng(0), np.linspace(0, 1, 30)
+    v = np.clip(u + rng.uniform(-0.05, 0.05, len(u)), 0, 1)
+    settings = pd.DataFrame({"batch_size": 16, "temperature": 0.05 * 40**u, "gamma": 2 ** (4 * v)})
+    rows = runs(settings, hill(settings), seeds=3, rng=rng, noise_sd=0.003)
+    axes = (Axis("temperature", "log", (), 0.05, 2.0), Axis("gamma", "log2", (), 1.0, 16.0))
+    surface = surfaces(table({"f": rows}, axes=axes, design="random"), "linear_top1")
+    distance = np.log(surface["x"] / 0.05) / np.log(40) - np.log2(surface["y"].astype(float)) / 4
+    shown = surface["estimate"].notna()
+    assert len(surface) == RESOLUTION**2
+    assert (distance[shown].abs() < 0.1).all()
+    assert shown[distance.abs() < 0.01].mean() > 0.8

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,17 @@ def test_unit_coordinates_and_axis_values_are_inverses(scale: str, low: float, h
 def test_written_studies_stay_readable(tmp_path: Path) -> None:
     _write(tmp_path, STUDY, _rows())
     assert json.dumps(store.read_study(tmp_path)["analysis"]["tolerances"]) == "[0.02, 0.005, 0.01]"
+
+
+def test_a_failed_trial_never_counts_as_better_than_untrained() -> None:
+    found = study(num_families=1, failing=0.1)
+    found = replace(found, baseline=found.baseline.assign(z_effective_rank=2.0))
+    assert found.floor_of("digits", "z_effective_rank") == 2.0
+
+
+def test_settings_are_chosen_on_validation_images_for_every_accuracy() -> None:
+    found = study(num_families=1)
+    assert found.selection_of("digits", "knn_top1") == "linear_top1_validation"
+    assert found.selection_of("digits", "z_effective_rank") == "z_effective_rank"
+    empty = replace(found, trials=found.trials.assign(linear_top1_validation=np.nan))
+    assert empty.selection_of("digits", "linear_top1") == "linear_top1"

@@ -1,6 +1,8 @@
 """One panel of a surface: a grid's cells with their numbers, or a surrogate's field with its points."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,12 +30,14 @@ class Marks:
     Args:
         untrained: the untrained encoder's mean; None where it was not run.
         minimize: whether a lower outcome is better.
-        judge: whether the best setting, and those no better than untrained, are marked.
+        judge: whether settings no better than untrained are marked.
+        chosen: family -> x and y of the setting that was chosen; absent where none is to be marked.
     """
 
     untrained: float | None
     minimize: bool
     judge: bool
+    chosen: Mapping[str, tuple[Any, Any]]
 
     def no_better(self, values: Floats) -> Bools:
         """Where the outcome is to be marked as no better than the untrained encoder's."""
@@ -41,10 +45,12 @@ class Marks:
             return np.zeros(values.shape, dtype=bool)
         return np.asarray(values >= self.untrained if self.minimize else values <= self.untrained)
 
-    def best_index(self, values: Floats) -> tuple[int, ...]:
-        """Where the best value stands."""
-        flat = np.nanargmin(values) if self.minimize else np.nanargmax(values)
-        return tuple(int(k) for k in np.unravel_index(flat, values.shape))
+    def place(self, family: str, plane: Plane) -> tuple[float, float] | None:
+        """Where the family's chosen setting stands in its panel."""
+        if family not in self.chosen:
+            return None
+        x, y = self.chosen[family]
+        return float(places(plane.x, [x])[0]), float(places(plane.y, [y])[0])
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def draw_cells(axes: Axes, frame: pd.DataFrame, *, plane: Plane, look: Look) -> 
             second = f"{failed:.0f} failed" if failed > 0 else second and PLUS_MINUS + second
             second = f"n = {count:.0f}" if count < complete else second
             _write(axes, column, row, (look.quantity.number(mean), second), look.ink(mean))
-    _mark_cells(axes, means, look)
+    _mark_cells(axes, means, look, look.marks.place(str(frame["family"].iloc[0]), plane))
     _frame_panel(axes, plane)
 
 
@@ -108,10 +114,9 @@ def draw_field(axes: Axes, frame: pd.DataFrame, *, plane: Plane, look: Look, poi
         _hatch(axes, edges_x, edges_y[row : row + 2], mask)
     dots = places(x, points["x"]), places(y, points["y"])
     axes.plot(*dots, "o", ms=3.2, mfc="#ffffff", mec="#000000", mew=0.7, clip_on=False)
-    if marks.judge and np.isfinite(field).any():
-        row, column = marks.best_index(field)
-        place = [centres_x[order_x][column]], [centres_y[order_y][row]]
-        axes.plot(*place, "*", ms=11, mfc="#ffffff", mec="#000000", mew=0.9, clip_on=False)
+    place = marks.place(str(frame["family"].iloc[0]), plane)
+    if place is not None:
+        axes.plot([place[0]], [place[1]], "*", ms=11, mfc="#ffffff", mec="#000000", mew=0.9, clip_on=False)
     _frame_panel(axes, plane)
 
 
@@ -131,14 +136,13 @@ def _write(axes: Axes, x: float, y: float, lines: tuple[str, str], ink: str) -> 
         axes.text(x, y - 0.06, second, ha="center", va="top", fontsize=6.8, color=ink)
 
 
-def _mark_cells(axes: Axes, means: Floats, look: Look) -> None:
+def _mark_cells(axes: Axes, means: Floats, look: Look, place: tuple[float, float] | None) -> None:
     for row, column in np.argwhere(look.marks.no_better(means)):
         ink = look.ink(float(means[row, column]))
         axes.plot([column - 0.38], [row + 0.36], "v", ms=3.4, color=ink, mew=0)
-    if look.marks.judge and np.isfinite(means).any():
-        row, column = look.marks.best_index(means)
+    if place is not None:
         for colour, width in (("#ffffff", 3.4), ("#000000", 1.7)):
-            corner = column - 0.46, row - 0.44
+            corner = place[0] - 0.46, place[1] - 0.44
             axes.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=colour, linewidth=width))
 
 

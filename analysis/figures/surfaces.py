@@ -106,10 +106,10 @@ def _legend(page: Sheet, frame: pd.DataFrame, planes: Mapping[str, Plane], marks
     axes.set_axis_off()
     cells = {family: plane for family, plane in planes.items() if plane.is_grid}
     entries: dict[str, Artist] = {}
-    if marks.judge and cells:
-        entries["best of the family"] = Patch(facecolor="none", edgecolor=INK, linewidth=1.7)
-    if marks.judge and len(cells) < len(planes):
-        entries["best of the family"] = Line2D([], [], marker="*", ms=10, mfc="none", mec=INK, ls="")
+    if marks.chosen and cells:
+        entries["chosen setting"] = Patch(facecolor="none", edgecolor=INK, linewidth=1.7)
+    if marks.chosen and len(cells) < len(planes):
+        entries["chosen setting"] = Line2D([], [], marker="*", ms=10, mfc="none", mec=INK, ls="")
     if marks.no_better(frame["estimate"].to_numpy(float)).any():
         entries["no better than untrained"] = (
             Line2D([], [], marker="v", color=INK, ls="", ms=4)

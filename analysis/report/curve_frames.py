@@ -94,18 +94,20 @@ def _epochs(results: Results, dataset: str, outcome: str) -> Iterator[Frame]:
         return
     table, shown = results.table, quantity(outcome)
     families = [family for family in table.axes if family in set(frame["family"])]
-    last = frame[frame["epoch"] == frame["epoch"].max()]
-    ends = "; ".join(f"{row.family} {shown.text(row.estimate)}" for row in last.itertuples())
+    last = frame.loc[frame.groupby("family")["epoch"].idxmax()]
+    ends = "; ".join(
+        f"{row['family']} {shown.text(row['estimate'])} at epoch {level(row['epoch'])}" for _, row in last.iterrows()
+    )
     yield Frame(
         section="epochs",
-        name=f"{file_stem(outcome)}_over_epochs",
+        name=f"{outcome}_over_epochs",
         title=f"{shown.label.capitalize()} over epochs",
         caption=(
             f"{shown.label.capitalize()} while training: mean over all settings and seeds that ended well, "
             "and the range that holds the middle 80 % of them (a range of trials, not an interval of the "
-            "mean)."
+            "mean). Only epochs at which every batch size was evaluated."
         ),
-        description=f"Mean after {level(last['epoch'].iloc[0])} epochs: {ends}.",
+        description=f"Mean at the last epoch shown: {ends}.",
         figure=epoch_figure(
             frame, families=families, quantity=shown, untrained=untrained_level(table, dataset, outcome)
         ),

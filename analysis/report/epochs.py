@@ -14,10 +14,14 @@ def over_epochs(history: pd.DataFrame, outcome: str) -> pd.DataFrame:
 
     Returns:
         Columns family, epoch, estimate (the mean over configurations and seeds), low, high (10 % and 90 %
-        quantiles of the trials: a range of trials, not an interval of the mean); no rows where fewer than two
-        epochs were evaluated.
+        quantiles of the trials: a range of trials, not an interval of the mean). Only epochs at which every
+        batch size of the family was evaluated, so that every epoch is about the same settings; no rows where
+        there are fewer than two.
     """
     measured = history.dropna(subset=[outcome])
+    sizes = measured["batch_size"].fillna(0)
+    reached = sizes.groupby([measured["family"], measured["epoch"]]).transform("nunique")
+    measured = measured[reached == sizes.groupby(measured["family"]).transform("nunique")]
     if measured["epoch"].nunique() < 2:
         return pd.DataFrame(columns=["family", "epoch", "estimate", "low", "high"])
     groups = measured.groupby(["family", "epoch"])[outcome]

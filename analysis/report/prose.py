@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterator
 
-import numpy as np
 import pandas as pd
 
 from analysis.figures import Level
-from analysis.labels import Quantity, counted, listed, quantity, share
+from analysis.labels import Quantity, counted, listed, quantity, setting, share
 from analysis.report.results import Results, has_failed, setting_means, untrained_level
-from search_spaces.families import UNTRAINED
+
+_NEARLY_ALL = 0.8
+"""An interval of shares that is as long as this says next to nothing."""
 
 
 def answer(results: Results, dataset: str) -> list[str]:
@@ -39,43 +40,69 @@ def _mass(results: Results) -> Iterator[str]:
 
 def _order(ranked: pd.DataFrame, column: str, within: str) -> Iterator[str]:
     """First and last of the losses, as a fact only where the intervals support it."""
-    first, others = ranked.iloc[0], ranked.iloc[1:]
-    last, low = ranked.iloc[-1], first[f"{column}_low"]
-    above = others[others[f"{column}_high"] < low]
-    near = [str(family) for family in others["family"] if family not in set(above["family"])]
-    numbers = (
-        f"{_with_interval(first, column)} of the settings of {first['family']} come {within} of any loss, "
-        f"{_with_interval(last, column)} of those of {last['family']}"
+    low, high, shares = ranked[f"{column}_low"], ranked[f"{column}_high"], ranked[column].map(share)
+    first, others = ranked[shares == shares.iloc[0]], ranked[shares != shares.iloc[0]]
+    above = others[others[f"{column}_high"] < first[f"{column}_low"].min(skipna=False)]
+    wide = int((high - low >= _NEARLY_ALL).sum())
+    if low.isna().all():
+        yield "Which loss needs the least tuning is not settled: there are no intervals."
+    elif 2 * wide > len(ranked):
+        yield "These seeds cannot tell the losses apart."
+        yield f"The intervals of {wide} of {len(ranked)} losses span nearly everything."
+    elif above.empty:
+        yield "Which loss needs the least tuning is not settled: the intervals overlap."
+    settled = len(first) == 1 and len(above) == len(others)
+    most = "needs the least tuning" if len(first) == 1 else "need the least tuning"
+    interval = _with_interval(first.iloc[0], column) if len(first) == 1 else shares.iloc[0]
+    yield (
+        f"{'' if settled else 'By the estimates '}{_names(first)} {most}: {interval} of the settings come "
+        f"{within} of any loss."
     )
-    if above.empty:
-        yield f"Which loss needs the least tuning is not settled: by the estimates, {numbers}, but"
-        yield "all intervals overlap that of the first." if math.isfinite(low) else "there are no intervals."
-    elif near:
-        yield f"{first['family']} needs the least tuning by the estimates: {numbers}."
-        below = listed([str(family) for family in above["family"]])
-        yield f"Its interval lies above those of {below}; it overlaps those of {listed(near)},"
-        yield "so the data do not separate these."
-    else:
-        yield f"{first['family']} needs the least tuning: {numbers}."
-        yield "Its interval lies above those of all others."
+    yield f"The share is smallest for {_names(ranked[shares == shares.iloc[-1]])}: {shares.iloc[-1]}."
+    if len(above):
+        yield from _separated(first, others, above, f"{column}_high")
+
+
+def _separated(first: pd.DataFrame, others: pd.DataFrame, above: pd.DataFrame, high: str) -> Iterator[str]:
+    """Which losses the interval of the first lies above, and which it does not."""
+    whose = "Its interval lies" if len(first) == 1 else "Their intervals lie"
+    yield f"{whose} above those of {'all others' if len(above) == len(others) else _names(above)}."
+    near = others[~others["family"].isin(set(above["family"])) & others[high].notna()]
+    if len(near):
+        yield f"The data do not separate {_names(near)} from {'it' if len(first) == 1 else 'them'}."
+    unknown = others[others[high].isna()]
+    if len(unknown):
+        yield f"There is no interval for {_names(unknown)}."
 
 
 def _best(results: Results) -> Iterator[str]:
-    """The highest value that tuning reaches, and which others reach it too as far as one can tell."""
+    """The value that tuning reaches over all losses, and which are highest as far as one can tell."""
     scores, shown = _trained(results), quantity(results.table.outcome)
     if "best" not in scores or not scores["best"].notna().any():
         return
+    overall = results.measures[(results.measures["measure"] == "best") & (results.measures["family"] == "")]
+    value = float(overall["estimate"].iloc[0]) if len(overall) else math.nan
+    if math.isfinite(value):
+        yield f"The best {shown.label} after tuning, over all losses and settings, is {shown.text(value)}."
     minimize = results.table.direction == "minimize"
     ranked = scores.dropna(subset=["best"]).sort_values("best", ascending=minimize, kind="stable")
-    top, others = ranked.iloc[0], ranked.iloc[1:]
-    setting = str(top["best_setting"]).replace("_", " ").replace("=", " ")
-    at = f" at {setting}" if setting else ""
-    value = f"{shown.text(top['best'])}{_brackets(top, 'best', shown)}"
-    overlap = (others["best_low"] <= top["best_high"]) & (others["best_high"] >= top["best_low"])
-    near = [str(family) for family in others.loc[overlap, "family"]]
-    everyone = len(near) == len(others)
-    same = f"; the intervals of {'all others' if everyone else listed(near)} overlap it" if near else ""
-    yield f"The best {shown.label} after tuning is {value}, by {top['family']}{at}{same}."
+    texts = ranked["best"].map(shown.text)
+    tied, others = ranked[texts == texts.iloc[0]], ranked[texts != texts.iloc[0]]
+    if len(ranked) > 1:
+        interval = _brackets(tied.iloc[0], "best", shown) if len(tied) == 1 else ""
+        what = "lowest" if minimize else "highest"
+        verb = "is" if len(tied) == 1 else "are"
+        yield f"{_names(tied)} {verb} {what} by the estimates: {texts.iloc[0]}{interval}."
+        least, most = tied["best_low"].min(), tied["best_high"].max()
+        near = others[(others["best_low"] <= most) & (others["best_high"] >= least)]
+        if len(near):
+            whom = "all others" if len(near) == len(others) else _names(near)
+            yield f"The intervals of {whom} overlap {'it' if len(tied) == 1 else 'these'}."
+    if len(tied) == 1:
+        row = tied.iloc[0]
+        place = setting(results.chosen.get((str(row["dataset"]), str(row["family"])), {}))
+        if place:
+            yield f"Its setting chosen on all seeds is {place}."
 
 
 def _untrained(results: Results, dataset: str) -> Iterator[str]:
@@ -85,30 +112,37 @@ def _untrained(results: Results, dataset: str) -> Iterator[str]:
         return
     shown, minimize = quantity(results.table.outcome), results.table.direction == "minimize"
     yield f"An untrained encoder scores {shown.text(level.estimate)}{_level_brackets(level, shown)}."
-    means = np.concatenate(list(setting_means(results.table, dataset).values()) or [np.empty(0)])
-    if not len(means):
+    settings = setting_means(results.table, dataset)
+    if not len(settings):
         return
-    worse = int((means > level.estimate).sum() if minimize else (means < level.estimate).sum())
+    lower = settings["mean"] > level.estimate if minimize else settings["mean"] < level.estimate
+    worse = int((lower | settings["always_failed"].astype(bool)).sum())
+    total = counted(len(settings), "trained setting")
     if worse:
-        yield (
-            f"{worse} of {counted(len(means), 'trained setting')} ({share(worse / len(means))}) "
-            f"{'scores' if worse == 1 else 'score'} worse than that on average."
-        )
+        verb = "is" if worse == 1 else "are"
+        yield f"By their means alone, {worse} of {total} ({share(worse / len(settings))}) {verb} worse than that."
     else:
-        yield f"The mean of each of the {counted(len(means), 'trained setting')} is better than that."
+        yield f"By their means alone, all of {total} are better than that."
     yield from _not_above(results, level, minimize=minimize)
 
 
 def _not_above(results: Results, level: Level, *, minimize: bool) -> Iterator[str]:
     """Families whose best setting cannot be told from no training."""
     scores = _trained(results)
-    if "best_low" not in scores or not math.isfinite(level.low):
+    if "best" not in scores:
         return
-    near = scores["best_low"] if not minimize else scores["best_high"]
-    unclear = scores[near >= level.low] if minimize else scores[near <= level.high]
-    if len(unclear):
-        names = listed([str(family) for family in unclear["family"]])
-        yield f"For the best setting of {names} the intervals do not exclude that training gained nothing."
+    scores = scores.dropna(subset=["best"])
+    near, far = ("best_high", level.low) if minimize else ("best_low", level.high)
+    below = scores["best"] >= level.estimate if minimize else scores["best"] <= level.estimate
+    unclear = ~below & (scores[near] >= far if minimize else scores[near] <= far)
+    if below.any():
+        yield f"The best setting of {_names(scores[below])} is no better than untrained by the estimates."
+    if unclear.any():
+        yield f"For the best setting of {_names(scores[unclear])} the intervals do not exclude that training gained"
+        yield "nothing."
+    unknown = scores[~below & scores[near].isna()]
+    if len(unknown):
+        yield f"For {_names(unknown)} there is no interval to tell."
 
 
 def _failures(results: Results, dataset: str) -> Iterator[str]:
@@ -124,14 +158,18 @@ def _failures(results: Results, dataset: str) -> Iterator[str]:
         by_family = listed([f"{family} {counts[family]:,}" for family in table.axes if family in counts])
         floor = quantity(table.outcome).text(table.floor_of(dataset, table.outcome))
         yield (
-            f"{len(failed):,} of {counted(len(trials), 'trial')} failed ({by_family}); in every number they "
+            f"{len(failed):,} of {counted(len(trials), 'trial')} failed ({by_family}); in this outcome they "
             f"count as {floor}."
         )
 
 
 def _trained(results: Results) -> pd.DataFrame:
     scores = results.scorecard
-    return scores if scores.empty else scores[scores["family"] != UNTRAINED]
+    return scores if scores.empty else scores[~scores["is_baseline"].astype(bool)]
+
+
+def _names(scores: pd.DataFrame) -> str:
+    return listed([str(family) for family in scores["family"]])
 
 
 def _missing_mass(results: Results) -> str:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.cells import FAILED, cells
+from analysis.cells import FAILED, all_cells
 from analysis.figures import Level
 from analysis.robustness import measures_and_curve, profiles, scorecard
-from analysis.statistics import t_quantile
 from analysis.surfaces import surfaces
 from analysis.table import Table
+from analysis.untrained import untrained_mean, untrained_rows
 from robustness import store
 
 SEED = 0
@@ -22,7 +22,7 @@ SEED = 0
 RANK = "z_effective_rank"
 NEAREST_NEIGHBOURS = "knn_top1"
 
-_CELL_KEYS = ["dataset", "family", "x", "y", "others"]
+Setting = Mapping[str, float | int | str]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Results:
         profiles: the outcome along one axis at a time.
         surfaces: outcome -> its surface.
         history: evaluated epochs of the trials that ended well.
+        chosen: (dataset, family) -> the values of its axes at the setting chosen on all seeds.
     """
 
     table: Table
@@ -46,6 +47,7 @@ class Results:
     profiles: pd.DataFrame
     surfaces: Mapping[str, pd.DataFrame]
     history: pd.DataFrame
+    chosen: Mapping[tuple[str, str], Setting]
 
     @property
     def datasets(self) -> list[str]:
@@ -72,6 +74,7 @@ class Results:
             profiles=mine(self.profiles),
             surfaces={outcome: mine(frame) for outcome, frame in self.surfaces.items()},
             history=mine(self.history),
+            chosen=self.chosen,
         )
 
 
@@ -91,22 +94,20 @@ def compute(table: Table, folder: Path) -> Results:
         curve=curve,
         scorecard=scorecard(rows, table) if len(rows) else pd.DataFrame(),
         profiles=profiles(table, table.outcome),
-        surfaces={outcome: _with_failures(table, outcome) for outcome in outcomes},
+        surfaces={outcome: surfaces(table, outcome, seed=SEED) for outcome in outcomes},
         history=history[history["trial_id"].isin(ended_well)],
+        chosen={
+            (dataset, found.family): found.chosen_setting
+            for dataset in table.datasets
+            for found in all_cells(table, dataset, table.outcome)
+        },
     )
 
 
 def untrained_level(table: Table, dataset: str, outcome: str) -> Level | None:
     """Mean of the untrained encoders over seeds with its t interval; None where none has finished."""
-    rows = table.baseline[(table.baseline["dataset"] == dataset) & (table.baseline["status"] == "ok")]
-    values = rows[outcome].dropna().to_numpy(float)
-    if not len(values):
-        return None
-    mean = float(values.mean())
-    if len(values) < 2:
-        return Level(mean, math.nan, math.nan)
-    half = t_quantile(len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return Level(mean, mean - half, mean + half)
+    mean = untrained_mean(untrained_rows(table, dataset), outcome)
+    return Level(mean.estimate, mean.low, mean.high) if math.isfinite(mean.estimate) else None
 
 
 def has_failed(trials: pd.DataFrame) -> "pd.Series[bool]":
@@ -114,49 +115,13 @@ def has_failed(trials: pd.DataFrame) -> "pd.Series[bool]":
     return ~trials["status"].isin(["ok", "stopped"])
 
 
-def setting_means(table: Table, dataset: str) -> dict[str, np.ndarray]:
-    """Family -> the mean outcome of each of its configurations over seeds, failures at the floor."""
-    means = {}
-    for family in table.axes:
-        found = cells(table, dataset, family, table.outcome)
-        if found is not None:
-            means[family] = found.sign * np.nanmean(found.outcome, axis=1)
-    return means
-
-
-def _with_failures(table: Table, outcome: str) -> pd.DataFrame:
-    """A surface with the number of failed trials in each cell; a family without axes has one cell."""
-    frame = _complete(table, outcome)
-    shares = _complete(table, FAILED)[[*_CELL_KEYS, "estimate"]].rename(columns={"estimate": "failed_share"})
-    frame = frame.merge(shares, on=_CELL_KEYS, how="left")
-    counts = (frame.pop("failed_share") * frame["n"]).round()
-    return frame.assign(num_failed=counts.where(frame["method"].str.startswith("cell"), 0.0))
-
-
-def _complete(table: Table, outcome: str) -> pd.DataFrame:
-    frame = surfaces(table, outcome, seed=SEED)
-    single = [
-        _single_cell(table, dataset, family, outcome)
-        for dataset in table.datasets
-        for family, axes in table.axes.items()
-        if not axes
-    ]
-    cells_of_one = [row for row in single if row]
-    if not cells_of_one:
-        return frame
-    extra = pd.DataFrame(cells_of_one, columns=frame.columns)
-    return extra if frame.empty else pd.concat([frame, extra], ignore_index=True)
-
-
-def _single_cell(table: Table, dataset: str, family: str, outcome: str) -> dict[str, object] | None:
-    found = cells(table, dataset, family, outcome)
-    if found is None:
-        return None
-    values = found.sign * found.outcome[np.isfinite(found.outcome)]
-    spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
-    return {
-        "dataset": dataset, "outcome": outcome, "family": family, "x_axis": "", "x": math.nan, "y_axis": "",
-        "y": math.nan, "others": "mean", "estimate": float(values.mean()),
-        "standard_error": spread / math.sqrt(len(values)), "seed_sd": spread, "n": len(values),
-        "method": "cell mean",
-    }  # fmt: skip
+def setting_means(table: Table, dataset: str) -> pd.DataFrame:
+    """A row a configuration: family, mean (over seeds, failures at the floor), always_failed."""
+    parts = [
+        pd.DataFrame({
+            "family": found.family, "mean": found.sign * found.means,
+            "always_failed": ~np.isfinite(found.succeeded).any(axis=1),
+        })
+        for found in all_cells(table, dataset, table.outcome)
+    ]  # fmt: skip
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["family", "mean", "always_failed"])

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.labels import MISSING, Quantity, quantity
+from analysis.labels import MISSING, Quantity, quantity, setting
 from analysis.report.results import Results
-from search_spaces.families import UNTRAINED
 
 _REGRET = Quantity("normalised_regret", "regret", digits=3)
 _SHARE = Quantity("share", "share", "%", factor=100.0, digits=0)
@@ -96,8 +95,8 @@ def score_rows(results: Results) -> list[Row]:
     return [
         Row(
             family=str(row["family"]),
-            best_setting=str(row["best_setting"]).replace("_", " ").replace("=", " "),
-            is_baseline=row["family"] == UNTRAINED,
+            best_setting=setting(results.chosen.get((str(row["dataset"]), str(row["family"])), {})),
+            is_baseline=bool(row["is_baseline"]),
             cells=[_cell(results, row, column) for column in shown],
         )
         for _, row in results.scorecard.iterrows()

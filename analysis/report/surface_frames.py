@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ from analysis.surfaces import plane
 from analysis.table import Table
 
 _OTHERS = {"mean": "averaged over the other axes", "best": "other axes at the family's best"}
-_NOT_JUDGED = Marks(untrained=None, minimize=False, judge=False)
+_NOT_JUDGED = Marks(untrained=None, minimize=False, judge=False, chosen={})
 
 
 def surface_frames(results: Results, dataset: str) -> Iterator[Frame]:
@@ -29,7 +30,7 @@ def surface_frames(results: Results, dataset: str) -> Iterator[Frame]:
         versions = ["mean", "best"] if (surface["others"] == "best").any() else ["mean"]
         for version in versions:
             note = f" ({_OTHERS[version]})" if len(versions) > 1 else ""
-            yield _outcome(results.table, dataset, outcome, _version(surface, version), version, note)
+            yield _outcome(results, dataset, outcome, _version(surface, version), version, note)
         if outcome == results.table.outcome and not _is_cells(surface).all():
             yield _uncertainty(results.table, dataset, _version(surface, "mean"))
 
@@ -40,11 +41,14 @@ def planes(table: Table) -> dict[str, Plane]:
     return {family: Plane(None, None) if two is None else Plane(two.x, two.y) for family, two in found.items()}
 
 
-def _outcome(table: Table, dataset: str, outcome: str, surface: pd.DataFrame, version: str, note: str) -> Frame:
+def _outcome(results: Results, dataset: str, outcome: str, surface: pd.DataFrame, version: str, note: str) -> Frame:
+    table = results.table
     shown, untrained = quantity(outcome), untrained_level(table, dataset, outcome)
     is_main = outcome == table.outcome
     minimize = table.direction_of(outcome) == "minimize"
-    marks = Marks(None if untrained is None else untrained.estimate, minimize=minimize, judge=is_main)
+    chosen = _chosen_places(results, dataset) if is_main else {}
+    level_of = None if untrained is None else untrained.estimate
+    marks = Marks(level_of, minimize=minimize, judge=is_main, chosen=chosen)
     figure = surface_figure(
         surface, planes=planes(table), points=_points(table, dataset), quantity=shown, marks=marks,
         colours="viridis" if is_main else "cividis",
@@ -94,6 +98,17 @@ def _failures(table: Table, dataset: str, surface: pd.DataFrame) -> Frame:
     )
 
 
+def _chosen_places(results: Results, dataset: str) -> dict[str, tuple[Any, Any]]:
+    """Family -> where the setting chosen on all seeds stands in its panel."""
+    found = {}
+    for family, two in planes(results.table).items():
+        values = results.chosen.get((dataset, family))
+        if values is not None:
+            x, y = (math.nan if axis is None else values[axis.name] for axis in (two.x, two.y))
+            found[family] = (x, y)
+    return found
+
+
 def _is_cells(surface: pd.DataFrame) -> "pd.Series[bool]":
     return surface["method"].str.startswith("cell")
 
@@ -119,8 +134,8 @@ def _how_to_read(table: Table, dataset: str, outcome: str, surface: pd.DataFrame
         yield f"Colour is a Gaussian process's mean between the sampled configurations (dots). {methods}."
     if outcome == table.outcome:
         yield (
-            "The best setting of a panel is the luckiest of many, so its value is too high: the scorecard "
-            "has a cross-fitted one. Settings are marked as no better than untrained by their means alone."
+            f"Framed or starred is the setting chosen on all seeds{_chosen_on(table, dataset)}: another may have a "
+            "higher mean here. Settings are marked as no better than untrained by their means alone."
         )
     if (surface["num_failed"] > 0).any():
         floor = quantity(outcome).text(table.floor_of(dataset, outcome))
@@ -128,12 +143,18 @@ def _how_to_read(table: Table, dataset: str, outcome: str, surface: pd.DataFrame
         yield f"Failed trials count as {floor}{what}; cells with failures do not stretch the scale."
 
 
+def _chosen_on(table: Table, dataset: str) -> str:
+    """By what the setting was chosen, where it is not the outcome that is shown."""
+    column = table.selection_of(dataset, table.outcome)
+    return "" if column == table.outcome else f" by {quantity(column).label}"
+
+
 def _points(table: Table, dataset: str) -> pd.DataFrame:
     """The sampled configurations of every family on the two axes of its panel."""
     parts = []
     for family, two in planes(table).items():
-        found = cells(table, dataset, family, table.outcome)
-        if found is not None and not two.is_grid:
+        found = None if two.is_grid else cells(table, dataset, family, table.outcome)
+        if found is not None:
             ends = {"x": two.x, "y": two.y}
             columns = {end: math.nan if axis is None else found.settings[axis.name] for end, axis in ends.items()}
             parts.append(pd.DataFrame({**columns, "family": family}))
