@@ -15,13 +15,12 @@ from search_spaces import Family, Study, parse_study
 from search_spaces.datasets import DATASETS
 from search_spaces.dimensions import Choice, Scale
 from search_spaces.families import PACK_AXES, TRAINING_AXES, UNTRAINED
+from search_spaces.sections import LOWER_IS_BETTER
 
 Direction = Literal["maximize", "minimize"]
 
 VALIDATION = "linear_top1_validation"
 """The column on which settings are chosen for every accuracy, so that nothing is chosen on test images."""
-
-_LOWER_IS_BETTER = ("final_loss", "alignment", "uniformity", "wasserstein", "mean_norm")
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Table:
         """The declared direction of the study's outcome; for other columns, the one of its definition."""
         if outcome == self.outcome:
             return self.direction
-        return "minimize" if outcome.removeprefix("h_").removeprefix("z_") in _LOWER_IS_BETTER else "maximize"
+        return "minimize" if outcome.removeprefix("h_").removeprefix("z_") in LOWER_IS_BETTER else "maximize"
 
     def floor_of(self, dataset: str, outcome: str) -> float:
         """What a failed trial counts as: the declared or chance floor, else the worst finite value there is.

@@ -1,14 +1,17 @@
 """What was run: the study, its trials by status, their cost and the versions that made them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.labels import MISSING, counted, level, listed, words
+from analysis.labels import MISSING, counted, level, listed, quantity, words
 from analysis.report.results import has_failed
 from analysis.table import Axis, Table
 from search_spaces import Study
+
+PROFILE_WORDS = {"mean": "mean over own settings", "best": "best of own settings"}
 
 COLLAPSE = ("none", "dimensional", "complete")
 """Categories of the `collapse` column, from harmless to useless."""
@@ -62,6 +65,19 @@ def collapse_counts(table: Table, dataset: str) -> Grid:
         counts = [int((trials["collapse"] == category).sum()) for category in COLLAPSE]
         rows.append([family, *(f"{count:,}" for count in counts), f"{len(trials) - sum(counts):,}"])
     return Grid(["family", *COLLAPSE, "not measured"], rows)
+
+
+def compared(table: Table, comparisons: pd.DataFrame) -> Grid:
+    """Families against the reference: differences with intervals, and verdicts."""
+    shown = quantity(table.outcome)
+    rows = []
+    for row in comparisons.to_dict("records"):
+        known = not math.isnan(row["difference"])
+        interval = f"{shown.difference(row['low'])} to {shown.difference(row['high'])}" if known else MISSING
+        verdict = f"{row['verdict']} ({row['reason']})" if row["reason"] else row["verdict"]
+        profile = PROFILE_WORDS[row["profile"]]
+        rows.append([row["family"], profile, shown.difference(row["difference"]), interval, verdict])
+    return Grid(["family", "compared", "difference", "95 % interval", "verdict"], rows)
 
 
 def axis_ranges(table: Table) -> Grid:

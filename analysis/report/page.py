@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.labels import counted, quantity
 from analysis.report.curve_frames import curve_frames
-from analysis.report.facts import Grid, axis_ranges, collapse_counts, facts, status_counts
+from analysis.report.facts import Grid, axis_ranges, collapse_counts, compared, facts, status_counts
 from analysis.report.frame import Picture, hang
 from analysis.report.prose import answer
 from analysis.report.results import Results, compute, has_failed
@@ -38,6 +38,7 @@ class Part:
     num_failed: int
     num_trials: int
     collapse: Grid
+    compared: Grid
 
 
 def write(folder: Path, out: Path | None = None) -> Path:
@@ -87,6 +88,7 @@ def _part(results: Results, dataset: str, *, folder: Path, suffix: str) -> Part:
         num_failed=int(has_failed(trials).sum()),
         num_trials=len(trials),
         collapse=collapse_counts(results.table, dataset),
+        compared=compared(results.table, results.comparisons),
     )
 
 
@@ -96,6 +98,7 @@ def _write_tables(results: Results, folder: Path) -> list[tuple[str, str]]:
     tables = {
         "robustness": (results.measures, "every measure of every family, with intervals and reasons"),
         "scorecard": (results.scorecard, "the scorecard, wide"),
+        "comparisons": (results.comparisons, "every family against the reference, paired"),
         "near_optimal_mass": (results.curve, "near-optimal mass over the tolerance"),
         "profiles": (results.profiles, "the outcome along one axis at a time"),
         "surfaces": (surfaces, "every surface, a row a point"),
@@ -121,6 +124,8 @@ def _render(folder: Path, results: Results, parts: Sequence[Part], tables: list[
         test_images=[_test_images(name) for name in study.data.datasets if name in DATASETS],
         seeds=counted(len(study.seeds), "seed"),
         scattered=results.table.design != "grid",
+        reference=results.table.reference,
+        margin=quantity(results.table.outcome).difference(results.table.equivalence),
         incomplete=len(stored) < results.table.num_planned,
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.cells import FAILED, all_cells
+from analysis.comparison import compare
 from analysis.figures import Level
 from analysis.robustness import measures_and_curve, profiles, scorecard
 from analysis.surfaces import surfaces
@@ -37,6 +38,7 @@ class Results:
         profiles: the outcome along one axis at a time.
         surfaces: outcome -> its surface.
         history: evaluated epochs of the trials that ended well.
+        comparisons: rows of comparisons.csv; empty without a reference.
         chosen: (dataset, family) -> the values of its axes at the setting chosen on all seeds.
     """
 
@@ -47,6 +49,7 @@ class Results:
     profiles: pd.DataFrame
     surfaces: Mapping[str, pd.DataFrame]
     history: pd.DataFrame
+    comparisons: pd.DataFrame
     chosen: Mapping[tuple[str, str], Setting]
 
     @property
@@ -74,6 +77,7 @@ class Results:
             profiles=mine(self.profiles),
             surfaces={outcome: mine(frame) for outcome, frame in self.surfaces.items()},
             history=mine(self.history),
+            comparisons=mine(self.comparisons),
             chosen=self.chosen,
         )
 
@@ -96,6 +100,7 @@ def compute(table: Table, folder: Path) -> Results:
         profiles=profiles(table, table.outcome),
         surfaces={outcome: surfaces(table, outcome, seed=SEED) for outcome in outcomes},
         history=history[history["trial_id"].isin(ended_well)],
+        comparisons=compare(table),
         chosen={
             (dataset, found.family): found.chosen_setting
             for dataset in table.datasets
