@@ -24,6 +24,8 @@ COLUMNS = (
 PROFILES: tuple[Profile, ...] = ("mean", "best")
 """What stands for a family at a shared setting: the mean over its own axes, or their best, chosen on other seeds."""
 
+VERDICTS = ("better", "non-inferior", "equivalent", "undecided", "worse")
+
 FEWEST_PAIRS, FEWEST_SEEDS, MOST_SEEDS = 6, 3, 1000
 
 

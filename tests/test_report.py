@@ -258,7 +258,9 @@ def test_losses_that_tie_are_named_together(results):
 
 def test_intervals_that_span_everything_are_said_first(results):
     text = scored(results, {"a": (0.2, 0.0, 0.95), "b": (0.6, 0.05, 1.0), "c": (0.4, 0.0, 1.0)})
-    assert text.startswith("These seeds cannot tell the losses apart. The intervals of 3 of 3 losses span")
+    assert text.startswith(
+        "How much of its space each loss has near the best these seeds cannot tell: the intervals of 3 of"
+    )
 
 
 def test_losses_no_better_than_untrained_are_told_from_those_that_may_be(results):
@@ -305,3 +307,13 @@ def test_epochs_that_only_some_batch_sizes_reached_are_left_out():
     found = over_epochs(pd.DataFrame(rows), "knn_top1")
     assert found["epoch"].tolist() == [4.0, 8.0]
     assert found["estimate"].tolist() == pytest.approx([0.7, 0.7])
+
+
+def test_the_reference_is_compared_and_the_verdicts_open_the_page(tmp_path):
+    written = write(write_store(tmp_path / "store", small_study(analysis={"reference": "nt_xent"})))
+    rows = pd.read_csv(written.parent / "tables" / "comparisons.csv")
+    assert list(rows["family"]) == ["kcl_gaussian", "kcl_gaussian"]
+    text = written.read_text("utf-8")
+    assert "Against nt_xent" in text
+    verdict = rows.loc[rows["profile"] == "mean", "verdict"].item()
+    assert f"paired with nt_xent seed by seed, kcl_gaussian is {verdict}" in text

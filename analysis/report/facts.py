@@ -11,7 +11,7 @@ from analysis.report.results import has_failed
 from analysis.table import Axis, Table
 from search_spaces import Study
 
-PROFILE_WORDS = {"mean": "mean over own settings", "best": "best of own settings"}
+PROFILE_WORDS = {"mean": "mean of settings", "best": "best setting"}
 
 COLLAPSE = ("none", "dimensional", "complete")
 """Categories of the `collapse` column, from harmless to useless."""
@@ -73,11 +73,12 @@ def compared(table: Table, comparisons: pd.DataFrame) -> Grid:
     rows = []
     for row in comparisons.to_dict("records"):
         known = not math.isnan(row["difference"])
-        interval = f"{shown.difference(row['low'])} to {shown.difference(row['high'])}" if known else MISSING
+        interval = f"{shown.number(row['low'])} to {shown.number(row['high'])}" if known else MISSING
         verdict = f"{row['verdict']} ({row['reason']})" if row["reason"] else row["verdict"]
         profile = PROFILE_WORDS[row["profile"]]
-        rows.append([row["family"], profile, shown.difference(row["difference"]), interval, verdict])
-    return Grid(["family", "compared", "difference", "95 % interval", "verdict"], rows)
+        rows.append([row["family"], profile, shown.number(row["difference"]), interval, verdict])
+    unit = f" ({shown.difference_unit})" if shown.difference_unit else ""
+    return Grid(["family", "compared", f"difference{unit}", "95 % interval", "verdict"], rows)
 
 
 def axis_ranges(table: Table) -> Grid:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from analysis.comparison import VERDICTS
 from analysis.figures import Level
 from analysis.labels import Quantity, counted, listed, quantity, setting, share
 from analysis.report.results import Results, has_failed, setting_means, untrained_level
@@ -15,7 +16,30 @@ _NEARLY_ALL = 0.8
 
 def answer(results: Results, dataset: str) -> list[str]:
     """What one data set says about the question of the study."""
-    return [*_mass(results), *_best(results), *_untrained(results, dataset), *_failures(results, dataset)]
+    return [
+        *_against(results),
+        *_mass(results),
+        *_best(results),
+        *_untrained(results, dataset),
+        *_failures(results, dataset),
+    ]
+
+
+def _against(results: Results) -> Iterator[str]:
+    """The verdicts of the paired comparison with the reference, each family's own settings averaged."""
+    rows = results.comparisons
+    if rows.empty:
+        return
+    rows = rows[rows["profile"] == "mean"]
+    verdicts = {
+        verdict: list(rows.loc[rows["verdict"] == verdict, "family"])
+        for verdict in VERDICTS
+        if verdict in set(rows["verdict"])
+    }
+    parts = [f"{listed(names)} {'is' if len(names) == 1 else 'are'} {verdict}" for verdict, names in verdicts.items()]
+    reference, shown = results.table.reference, quantity(results.table.outcome)
+    margin = f" (equivalent: within {shown.difference(results.table.equivalence)})" if "equivalent" in verdicts else ""
+    yield f"Averaged over its settings and paired with {reference} seed by seed, {'; '.join(parts)}{margin}."
 
 
 def _mass(results: Results) -> Iterator[str]:
@@ -47,8 +71,10 @@ def _order(ranked: pd.DataFrame, column: str, within: str) -> Iterator[str]:
     if low.isna().all():
         yield "Which loss needs the least tuning is not settled: there are no intervals."
     elif 2 * wide > len(ranked):
-        yield "These seeds cannot tell the losses apart."
-        yield f"The intervals of {wide} of {len(ranked)} losses span nearly everything."
+        yield (
+            "How much of its space each loss has near the best these seeds cannot tell: the intervals of "
+            f"{wide} of {len(ranked)} losses span nearly everything."
+        )
     elif above.empty:
         yield "Which loss needs the least tuning is not settled: the intervals overlap."
     settled = len(first) == 1 and len(above) == len(others)
