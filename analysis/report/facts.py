@@ -74,11 +74,9 @@ def compared(table: Table, comparisons: pd.DataFrame) -> Grid:
     for row in comparisons.to_dict("records"):
         known = not math.isnan(row["difference"])
         interval = f"{shown.number(row['low'])} to {shown.number(row['high'])}" if known else MISSING
-        verdict = f"{row['verdict']} ({row['reason']})" if row["reason"] else row["verdict"]
         profile = PROFILE_WORDS[row["profile"]]
-        rows.append([row["family"], profile, shown.number(row["difference"]), interval, verdict])
-    unit = f" ({shown.difference_unit})" if shown.difference_unit else ""
-    return Grid(["family", "compared", f"difference{unit}", "95 % interval", "verdict"], rows)
+        rows.append([row["family"], profile, row["verdict"], shown.number(row["difference"]), interval, row["reason"]])
+    return Grid(["family", "compared", "verdict", "difference", "95 % interval", "note"], rows)
 
 
 def axis_ranges(table: Table) -> Grid:
