@@ -11,6 +11,7 @@ from scipy import stats
 
 from analysis.cells import Cells, cells
 from analysis.crossfit import choose_best
+from analysis.labels import counted
 from analysis.table import Table
 
 Floats = NDArray[np.float64]
@@ -116,7 +117,7 @@ def _verdict(mean: float, error: float, df: int, *, margin: float) -> tuple[str,
     seeds, deviation = df + 1, error * math.sqrt(df + 1)
     for count in range(seeds + 1, MOST_SEEDS):
         if _decided(mean, deviation / math.sqrt(count), count - 1, margin=margin) is not None:
-            return "undecided", f"about {count - seeds} more seeds would decide it"
+            return "undecided", f"about {counted(count - seeds, 'more seed')} would decide it"
     return "undecided", f"more than {MOST_SEEDS} seeds would be needed"
 
 
