@@ -60,7 +60,12 @@ def run(study: StudyArgument, out: OutOption = None, address: AddressOption = No
     loaded = load_study(study)
     folder = out or Path("results") / loaded.name
     code = _sweep(loaded, folder, address)
-    report(folder)
+    from analysis.report import is_current
+
+    if is_current(folder):
+        print(f"report: {folder / 'report' / 'index.html'}, written before and still right")
+    else:
+        report(folder)
     return code
 
 

@@ -1,3 +1,4 @@
+import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -6,7 +7,7 @@ import pandas as pd
 import pytest
 from fake_store import small_study, write_store
 
-from analysis.report import write
+from analysis.report import is_current, write
 from analysis.report.epochs import over_epochs
 from analysis.report.prose import answer
 from analysis.report.results import compute
@@ -317,3 +318,14 @@ def test_the_reference_is_compared_and_the_verdicts_open_the_page(tmp_path):
     assert "Against nt_xent" in text
     verdict = rows.loc[rows["profile"] == "mean", "verdict"].item()
     assert f"paired with nt_xent seed by seed, kcl_gaussian is {verdict}" in text
+
+
+def test_a_report_is_current_until_its_results_change(tmp_path):
+    folder = write_store(tmp_path / "store", small_study())
+    assert not is_current(folder)
+    index = write(folder)
+    newest = index.stat().st_mtime
+    assert is_current(folder)
+    trials = next((folder / "trials").iterdir())
+    os.utime(trials, (newest + 1, newest + 1))
+    assert not is_current(folder)

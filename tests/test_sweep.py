@@ -94,8 +94,9 @@ def test_history_has_a_row_per_evaluated_epoch(swept):
 def test_the_same_command_again_trains_nothing(swept):
     folder, path, _ = swept
     before = {p: p.stat().st_mtime_ns for p in (folder / "out").rglob("*.parquet")}
-    again = robustness("sweep", path, "--out", "out", cwd=folder)
+    again = robustness("run", path, "--out", "out", cwd=folder)
     assert "0 trained now" in again.stdout
+    assert "report: out/report/index.html, written before and still right" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in (folder / "out").rglob("*.parquet")} == before
 
 

@@ -23,6 +23,8 @@ from robustness import store
 from search_spaces import parse_study
 from search_spaces.datasets import DATASETS
 
+PACKAGE = Path(__file__).parent.parent
+
 
 @dataclass(frozen=True)
 class Part:
@@ -70,6 +72,18 @@ def write(folder: Path, out: Path | None = None) -> Path:
     index = out / "index.html"
     index.write_text(_render(folder, results, parts, tables), "utf-8")
     return index
+
+
+def is_current(folder: Path) -> bool:
+    """Whether FOLDER/report was written after all that it is made of: the results, and this package.
+
+    The same store gives the same bytes, so writing it again would change nothing.
+    """
+    index = folder / "report" / "index.html"
+    if not index.is_file():
+        return False
+    made_of = [*folder.glob("*.yaml"), *folder.glob("*.parquet"), *folder.glob("trials/*"), *PACKAGE.rglob("*.*")]
+    return all(path.stat().st_mtime < index.stat().st_mtime for path in made_of if path.suffix != ".pyc")
 
 
 def _part(results: Results, dataset: str, *, folder: Path, suffix: str) -> Part:
