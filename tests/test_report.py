@@ -320,6 +320,13 @@ def test_the_reference_is_compared_and_the_verdicts_open_the_page(tmp_path):
     assert f"paired with nt_xent seed by seed, kcl_gaussian is {verdict}" in text
 
 
+def test_a_comparison_that_was_not_made_is_not_told(tmp_path):
+    scattered = small_study(design={"kind": "sobol", "configurations": 8}, analysis={"reference": "nt_xent"})
+    text = write(write_store(tmp_path / "store", scattered)).read_text("utf-8")
+    assert "settings are a sample: no paired comparison" in text
+    assert "paired with nt_xent seed by seed" not in text
+
+
 def test_a_report_is_current_until_its_results_change(tmp_path):
     folder = write_store(tmp_path / "store", small_study())
     assert not is_current(folder)

@@ -28,9 +28,9 @@ def answer(results: Results, dataset: str) -> list[str]:
 def _against(results: Results) -> Iterator[str]:
     """The verdicts of the paired comparison with the reference, each family's own settings averaged."""
     rows = results.comparisons
+    rows = rows[(rows["profile"] == "mean") & rows["difference"].notna()]
     if rows.empty:
         return
-    rows = rows[rows["profile"] == "mean"]
     verdicts = {
         verdict: list(rows.loc[rows["verdict"] == verdict, "family"])
         for verdict in VERDICTS
