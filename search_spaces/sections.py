@@ -81,6 +81,12 @@ class Training(Section):
                 return {**raw, "epochs": 20}
         return raw
 
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "Training":
+        if self.epochs is not None and self.warmup_epochs > self.epochs:
+            raise ValueError(f"expected warmup_epochs of at most the {self.epochs} epochs, got {self.warmup_epochs:g}")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _momentum_of_sgd(cls, raw: Any) -> Any:

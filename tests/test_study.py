@@ -43,6 +43,10 @@ MISTAKES = [
     ({"model.projector": [128, 1]}, "model.projector.1: .* got 1"),
     ({"families.dhel.temperature": 10**400}, "temperature: expected a number below 2..63, got one of 401 digits"),
     ({"training.optimizer": "adamw", "training.momentum": 0.3}, "training: momentum is a setting of sgd"),
+    (
+        {"training": {"epochs": 1, "warmup_epochs": 9}},
+        "training: expected warmup_epochs of at most the 1 epochs, got 9",
+    ),
     ({"resources.gpus_per_pack": 1.5}, "gpus_per_pack: expected a share of one GPU or whole GPUs, got 1.5"),
     ({"analysis.floor": float("inf")}, "analysis.floor: .* got inf"),
     ({"seeds": 10**12}, "seeds: expected at most"),
