@@ -32,6 +32,14 @@ def outcomes(folder):
     return frame[["status", *store.OUTCOMES]]
 
 
+def half_done(folder, *, packs):
+    """A study and its sweep, still running, with at least so many packs stored."""
+    path = study_file(folder, **LONGER)
+    process = start("sweep", path, "--out", "out", cwd=folder)
+    wait_until(lambda: len(store.stored_packs(folder / "out")) >= packs, process, seconds=240)
+    return path, process
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """One study, swept once without interruption, with a diverging configuration."""
@@ -103,9 +111,7 @@ def test_the_same_command_again_trains_nothing(swept):
 @linux
 def test_a_killed_sweep_goes_on_and_ends_with_the_same_bits(swept, tmp_path):
     folder, _, _ = swept
-    path = study_file(tmp_path, **LONGER)
-    process = start("sweep", path, "--out", "out", cwd=tmp_path)
-    wait_until(lambda: len(store.stored_packs(tmp_path / "out")) >= 2, process, seconds=240)
+    path, process = half_done(tmp_path, packs=2)
     kill_tree(process)
     stored = store.stored_packs(tmp_path / "out")
     assert 2 <= len(stored) < plan(load_study(path))["pack_id"].nunique()
@@ -132,9 +138,7 @@ def test_added_seeds_and_families_train_only_what_is_new_and_a_dropped_level_is_
 @linux
 def test_a_killed_worker_is_replaced_and_every_trial_is_stored(swept, tmp_path):
     folder, _, _ = swept
-    path = study_file(tmp_path, **LONGER)
-    process = start("sweep", path, "--out", "out", cwd=tmp_path)
-    wait_until(lambda: len(store.stored_packs(tmp_path / "out")) >= 1, process, seconds=240)
+    _, process = half_done(tmp_path, packs=1)
     workers = [pid for pid in descendants(process.pid) if b"ImplicitFunc" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(workers[0], signal.SIGKILL)
     assert process.wait(240) == 1
@@ -144,9 +148,7 @@ def test_a_killed_worker_is_replaced_and_every_trial_is_stored(swept, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @linux
 def test_an_interrupted_sweep_ends_with_130_and_nothing_is_lost(tmp_path, number):
-    path = study_file(tmp_path, **LONGER)
-    process = start("sweep", path, "--out", "out", cwd=tmp_path)
-    wait_until(lambda: len(store.stored_packs(tmp_path / "out")) >= 1, process, seconds=240)
+    _, process = half_done(tmp_path, packs=1)
     os.kill(process.pid, number)
     assert process.wait(60) == 130
     assert (
