@@ -14,7 +14,8 @@ from search_spaces import Axis as StudyAxis
 from search_spaces import Family, Study, parse_study
 from search_spaces.datasets import DATASETS
 from search_spaces.dimensions import Choice, Scale
-from search_spaces.families import PACK_AXES, TRAINING_AXES, UNTRAINED
+from search_spaces.families import UNTRAINED
+from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES
 from search_spaces.sections import LOWER_IS_BETTER
 
 Direction = Literal["maximize", "minimize"]

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any, get_args
 
 from search_spaces.dimensions import Choice, Continuous, Dimension, Integer, Scale, Value, choice, planned
-from search_spaces.families import PACK_AXES, Hyperparameter
+from search_spaces.hyperparameters import PACK_AXES, Hyperparameter
 
 
 class StudyError(ValueError):
@@ -62,9 +62,14 @@ def parse_axis(place: str, name: str, raw: Any, hyperparameter: Hyperparameter) 
         axis = _range_axis(place, name, raw, hyperparameter)
     else:
         axis = Axis(name, choice([_number(place, raw)], None), (_number(place, raw),))
-    for level in axis.levels:
-        _check_value(place, level, hyperparameter, whole=name in PACK_AXES)
+    check_levels(place, axis, hyperparameter)
     return axis
+
+
+def check_levels(place: str, axis: Axis, hyperparameter: Hyperparameter) -> None:
+    """Refuse an axis with a value that the hyperparameter must not take; of a range, both ends are levels."""
+    for level in axis.levels:
+        _check_value(place, level, hyperparameter, whole=axis.name in PACK_AXES)
 
 
 def _values_axis(place: str, name: str, raw: dict[str, Any], hyperparameter: Hyperparameter) -> Axis:
@@ -125,10 +130,9 @@ def _check_value(place: str, value: Value, hyperparameter: Hyperparameter, *, wh
     assert not isinstance(value, str)
     if whole and not isinstance(value, int):
         raise StudyError(f"{place}: expected whole numbers, got {value!r}")
-    if hyperparameter.above is not None and not value > hyperparameter.above:
-        raise StudyError(f"{place}: expected a number above {hyperparameter.above:g}, got {value!r}")
-    if hyperparameter.least is not None and value < hyperparameter.least:
-        raise StudyError(f"{place}: expected at least {hyperparameter.least:g}, got {value!r}")
+    rule = hyperparameter.broken_rule(value)
+    if rule is not None:
+        raise StudyError(f"{place}: {rule}, got {value!r}")
 
 
 def _check_keys(place: str, raw: dict[str, Any], *, required: tuple[str, ...], optional: tuple[str, ...]) -> None:

@@ -1,131 +1,83 @@
-"""The default space of every family: range, default, reason, source.
-
-The range of an axis decides every robustness number, so each one states why it is what it is.
-"""
+"""The default space of every family; ranges, reasons and sources are in `ranges`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from search_spaces.dimensions import Choice, Continuous, Dimension, Value
+from search_spaces import ranges
+from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES, Hyperparameter, Space
 
-
-@dataclass(frozen=True)
-class Hyperparameter:
-    """One axis of a default space.
-
-    Args:
-        dimension: the range that is swept, on its scale.
-        default: the value where a study does not name the axis.
-        levels: how many values a grid takes by default.
-        above: every value must be greater than this; None where any number is allowed.
-        least: every value must be at least this; None where there is no such bound.
-        reason: why this range.
-        source: where the default or the range comes from.
-    """
-
-    dimension: Dimension
-    default: Value
-    reason: str
-    source: str
-    levels: int = 6
-    above: float | None = None
-    least: float | None = None
-
-
-@dataclass(frozen=True)
-class Space:
-    """The default space of one family."""
-
-    summary: str
-    hyperparameters: Mapping[str, Hyperparameter]
-
-
-_TEMPERATURE = Hyperparameter(
-    dimension=Continuous(0.02, 5.0, "log"),
-    default=0.2,
-    above=0.0,
-    reason="published choices run from .05 to 1; two to four times beyond both ends shows where a loss breaks",
-    source="Chen et al., SimCLR, 2020, arXiv:2002.05709; Koromilas et al., ICML 2024, arXiv:2405.18045",
-)
-_KERNEL_SOURCE = "Koromilas et al., Bridging Mini-Batch and Asymptotic Analysis, ICML 2024, arXiv:2405.18045"
-_GAMMA = Hyperparameter(
-    dimension=Continuous(1.0, 64.0, "log2"),
-    default=16.0,
-    above=0.0,
-    levels=4,
-    reason="the weight of the energy, from no heavier than the alignment to four times the published one",
-    source=_KERNEL_SOURCE,
-)
-_BANDWIDTH = Hyperparameter(
-    dimension=Continuous(0.125, 32.0, "log2"),
-    default=2.0,
-    above=0.0,
-    levels=5,
-    reason="squared distances lie in [0, 4]: from a kernel that is nearly linear there to one that sees only "
-    "near neighbours; bandwidth 1/(2 temperature) matches an InfoNCE temperature of 4 to .016",
-    source=_KERNEL_SOURCE,
-)
-_KERNEL_SCALE = Hyperparameter(
-    dimension=Continuous(0.125, 8.0, "log2"),
-    default=2.0,
-    above=0.0,
-    levels=4,
-    reason="distances lie in [0, 2]: from a kernel much narrower than the sphere to one that is flat on it",
-    source=_KERNEL_SOURCE,
-)
+_TEMPERATURE = {"temperature": ranges.TEMPERATURE}
+_PAIR_WEIGHTS = {"temperature": ranges.PAIR_WEIGHT_TEMPERATURE}
+_POWERS = {"exponent": ranges.PAIR_WEIGHT_EXPONENT, **_PAIR_WEIGHTS}
+_KERNEL = {"bandwidth": ranges.BANDWIDTH, "gamma": ranges.GAMMA}
 
 SPACES: Mapping[str, Space] = {
-    "info_nce": Space("softmax over the other view's embeddings", {"temperature": _TEMPERATURE}),
-    "nt_xent": Space("SimCLR's loss: softmax over both views", {"temperature": _TEMPERATURE}),
-    "dcl": Space("NT-Xent without the positive in the denominator", {"temperature": _TEMPERATURE}),
-    "dhel": Space("decoupled, negatives of the same view only", {"temperature": _TEMPERATURE}),
-    "kcl_gaussian": Space("kernel loss, Gaussian kernel", {"bandwidth": _BANDWIDTH, "gamma": _GAMMA}),
-    "kcl_log": Space("kernel loss, logarithmic kernel", {"bandwidth": _BANDWIDTH, "gamma": _GAMMA}),
-    "kcl_imq": Space("kernel loss, inverse multiquadric kernel", {"kernel_scale": _KERNEL_SCALE, "gamma": _GAMMA}),
+    "info_nce": Space("softmax over the other view's embeddings", _TEMPERATURE),
+    "nt_xent": Space("SimCLR's loss: softmax over both views", _TEMPERATURE),
+    "dcl": Space("NT-Xent without the positive in the denominator", _TEMPERATURE),
+    "dhel": Space("decoupled, negatives of the same view only", _TEMPERATURE),
+    "dhel_sum": Space("DHEL as released: the energies of both views added", _TEMPERATURE),
+    "info_nce_one_sided": Space("InfoNCE with anchors in view 1 only", _TEMPERATURE),
+    "dhel_one_sided": Space("DHEL with anchors in view 1 only", _TEMPERATURE),
+    "kcl_gaussian": Space("kernel loss, Gaussian kernel", _KERNEL),
+    "kcl_log": Space("kernel loss, logarithmic kernel", _KERNEL),
+    "kcl_imq": Space(
+        "kernel loss, inverse multiquadric kernel", {"kernel_scale": ranges.KERNEL_SCALE, "gamma": ranges.GAMMA}
+    ),
+    "kcl_riesz": Space("kernel loss, Riesz kernel", {"kernel_order": ranges.RIESZ_ORDER, "gamma": ranges.GAMMA}),
+    "kcl_gaussian_riesz": Space(
+        "kernel loss, Gaussian pull and inverse Riesz energy",
+        {"kernel_order": ranges.INVERSE_RIESZ_ORDER, "gamma": ranges.GAMMA},
+    ),
+    "kcl_laplace": Space("kernel loss, Laplace kernel", _KERNEL),
+    "kcl_linear_gaussian": Space("kernel loss, linear pull and Gaussian energy", _KERNEL),
+    "info_nce_epsilon": Space(
+        "phi = t log(eps + x), psi = exp(x/t): from DCL to NT-Xent", {**_TEMPERATURE, "epsilon": ranges.EPSILON}
+    ),
+    "mine": Space("phi = log x, psi = exp x", {}),
+    "triplet": Space("phi = x, psi = max(x + margin, 0)", {"margin": ranges.MARGIN}),
+    "soft_triplet": Space("phi = t log(1 + x), psi = exp(x/t + margin)", {**_TEMPERATURE, "margin": ranges.MARGIN}),
+    "n_plus_one_tuplet": Space("phi = log(1 + x), psi = exp x", {}),
+    "lifted_structured": Space("phi = max(log x, 0)^2, psi = exp(x + margin)", {"margin": ranges.LOG_MARGIN}),
+    "modified_triplet": Space("phi = x, psi = sigmoid(slope x)", {"slope": ranges.SLOPE}),
+    "triplet_contrastive": Space("phi = psi = x: constant pair weights", {}),
+    "alpha_entropy": Space("pair weights exp(-q/t): DCL's gradient times t", _PAIR_WEIGHTS),
+    "alpha_direct": Space("pair weights exp(-q^(p/2)/t)", _POWERS),
+    "alpha_inverse": Space("pair weights (q + t)^-power", {"power": ranges.POWER, **_PAIR_WEIGHTS}),
+    "alpha_square": Space("pair weights max(mu - q, 0)/t: many are exactly 0", _PAIR_WEIGHTS),
+    "alpha_direct_backprop": Space("alpha_direct with the gradient through the weights", _POWERS),
+    "align_uniform": Space(
+        "alignment plus uniformity",
+        {
+            "exponent": ranges.ALIGNMENT_EXPONENT,
+            "bandwidth": ranges.UNIFORMITY_BANDWIDTH,
+            "weight": ranges.UNIFORMITY_WEIGHT,
+        },
+    ),
+    "siglip": Space("a sigmoid for every pair", {"temperature": ranges.SIGMOID_TEMPERATURE, "bias": ranges.BIAS}),
+    "spectral": Space("spectral contrastive loss", {"scale": ranges.SCALE}),
+    "nt_xent_vrns": Space(
+        "NT-Xent and a penalty on the variance of negatives",
+        {**_TEMPERATURE, "weight": ranges.VARIANCE_PENALTY},
+        bound=("num_images",),
+    ),
+    "temperature_free": Space("NT-Xent with 2 artanh(s) in place of s/t", {}),
+    "barlow_twins": Space("no negatives: decorrelated dimensions", {"redundancy_weight": ranges.REDUNDANCY_WEIGHT}),
+    "vicreg": Space(
+        "no negatives: invariance, variance, covariance",
+        {
+            "invariance_weight": ranges.INVARIANCE_WEIGHT,
+            "variance_weight": ranges.VARIANCE_WEIGHT,
+            "covariance_weight": ranges.COVARIANCE_WEIGHT,
+        },
+    ),
 }
 
 UNTRAINED = "untrained"
 """A family but not a loss: the same initial weights, no updates; the line that training must beat."""
 
-PACK_AXES: Mapping[str, Hyperparameter] = {
-    "batch_size": Hyperparameter(
-        dimension=Choice((16, 32, 64, 128, 256), "log2"),
-        default=256,
-        least=2,
-        reason="powers of two up to what one device holds; a contrastive loss needs at least two images",
-        source="Chen et al., SimCLR, 2020, arXiv:2002.05709, figure 9 (256 to 8192)",
-    ),
-    "projector_dim": Hyperparameter(
-        dimension=Choice((32, 64, 128), "log2"),
-        default=128,
-        least=2,
-        reason="the last width of the projector; one dimension leaves only two unit vectors",
-        source="Chen et al., SimCLR, 2020, arXiv:2002.05709, figure 8",
-    ),
-}
-"""Axes that are the same for a whole pack: always a list of values."""
-
-TRAINING_AXES: Mapping[str, Hyperparameter] = {
-    "learning_rate": Hyperparameter(
-        dimension=Continuous(0.001, 1.0, "log"),
-        default=0.1,
-        above=0.0,
-        reason="three decades around the usual value of SGD with momentum at batch 256",
-        source="Chen et al., SimCLR, 2020, arXiv:2002.05709, appendix B",
-    ),
-    "weight_decay": Hyperparameter(
-        dimension=Continuous(1e-6, 1e-2, "log"),
-        default=0.0,
-        least=0.0,
-        reason="from negligible to visibly regularising",
-        source="Chen et al., SimCLR, 2020, arXiv:2002.05709, appendix B (1e-6)",
-    ),
-}
-"""Hyperparameters of the optimiser that any study may put on an axis."""
-
 HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     **PACK_AXES,
     **TRAINING_AXES,
-    **{name: axis for space in SPACES.values() for name, axis in space.hyperparameters.items()},
+    **{name: axis for space in reversed(tuple(SPACES.values())) for name, axis in space.hyperparameters.items()},
 }
-"""Every name that may stand on an axis."""
+"""Every name that may stand on an axis; where losses differ, as the first of them has it."""

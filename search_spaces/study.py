@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from search_spaces.axes import Axis, StudyError, default_axis, fixed_axis, parse_axis, suggestion
+from search_spaces.axes import Axis, StudyError, check_levels, default_axis, fixed_axis, parse_axis, suggestion
 from search_spaces.documents import read_document
-from search_spaces.families import HYPERPARAMETERS, PACK_AXES, SPACES, TRAINING_AXES, UNTRAINED
+from search_spaces.families import HYPERPARAMETERS, SPACES, UNTRAINED
+from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES
 from search_spaces.sections import Analysis, Data, Design, Evaluation, Model, Pack, Resources, StudyFile, Training
 
 MOST_SEEDS = 1_000_000
@@ -167,6 +168,10 @@ def _check_whole(study: Study) -> None:
             raise StudyError(
                 f"{study.source}: axes.{name}: no family of this study has it{suggestion(name, list(known))}"
             )
+    for family in study.families.values():
+        for name in set(study.axes) & set(family.hyperparameters):
+            place = f"{study.source}: axes.{name}: {family.label}"
+            check_levels(place, study.axes[name], SPACES[family.loss].hyperparameters[name])
     reference = study.analysis.reference
     if reference is not None and reference not in study.families:
         hint = suggestion(reference, study.families)

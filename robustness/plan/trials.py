@@ -14,7 +14,8 @@ from robustness.store import HYPERPARAMETER_COLUMNS, NUMERIC_OUTCOMES, PLAN_SCHE
 from robustness.trial import Trial, canonical_json, pack_id
 from search_spaces.axes import StudyError, suggestion
 from search_spaces.datasets import DATASETS
-from search_spaces.families import PACK_AXES, TRAINING_AXES, UNTRAINED
+from search_spaces.families import UNTRAINED
+from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES
 from search_spaces.study import Family, Study
 
 MOST_TRIALS = 10_000_000
