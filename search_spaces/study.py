@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,11 @@ def _axes(source: str, raw: dict[str, Any]) -> dict[str, Axis]:
     for name, spec in raw.items():
         if name not in HYPERPARAMETERS:
             raise StudyError(f"{source}: axes.{name}: no axis of this name{suggestion(name, HYPERPARAMETERS)}")
-        axes[name] = parse_axis(f"{source}: axes.{name}", name, spec, HYPERPARAMETERS[name])
+        hyperparameter = HYPERPARAMETERS[name]
+        if name not in PACK_AXES and name not in TRAINING_AXES:
+            # Which values a loss takes is for each family of the study to say, once they are known.
+            hyperparameter = replace(hyperparameter, above=None, least=None, below=None)
+        axes[name] = parse_axis(f"{source}: axes.{name}", name, spec, hyperparameter)
     return axes
 
 
