@@ -1,10 +1,11 @@
-"""Kernel contrastive losses: a kernel pulls positives together, the same kernel's energy spreads all apart.
+"""Kernel contrastive losses: a kernel pulls positives together, a kernel's energy spreads all images apart.
 
-With r(a, b) = |a - b|^2 on unit vectors and a kernel K of r,
+With r(a, b) = |a - b|^2 on unit vectors and kernels K_A and K_U of r,
 
-    loss = -mean_i K(r(u_i, v_i)) + gamma * (E_u + E_v) / 2,    E_w = mean_{i != j} K(r(w_i, w_j))
+    loss = -mean_i K_A(r(u_i, v_i)) + gamma * (E_u + E_v) / 2,    E_w = mean_{i != j} K_U(r(w_i, w_j))
 
-The energy is a mean over pairs, so its expectation does not depend on the batch size.
+The energy is a mean over pairs, so its expectation does not depend on the batch size. Each rule returns one
+term per anchor; lower is better. `gamma`, the weight of the energy, is positive.
 
 Source:
     Koromilas et al., Bridging Mini-Batch and Asymptotic Analysis in Contrastive Learning, ICML 2024,
@@ -17,77 +18,103 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robustness.losses.embeddings import (
-    Embeddings,
-    Hyperparameter,
-    PerMember,
-    per_member,
-    positives,
-    similarities,
-    unit_rows,
-    without_diagonal,
-)
+from robustness.losses.anchors import Anchors, Hyperparameter, PerAnchor
 
-Kernel = Callable[[Tensor, Hyperparameter], Tensor]
+Kernel = Callable[[Tensor], Tensor]
 
 
-def kcl_gaussian(u: Embeddings, v: Embeddings, *, bandwidth: Hyperparameter, gamma: Hyperparameter) -> PerMember:
-    """Kernel contrastive loss with the Gaussian kernel K(r) = exp(-bandwidth r).
+def kcl_gaussian(anchors: Anchors, *, bandwidth: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
+    """Gaussian kernel: K_A = K_U = exp(-bandwidth r).
 
     Args:
-        u, v: embeddings of the two views, normalised here; at least two images.
         bandwidth: inverse squared width; positive. 1 / (2 temperature) matches an InfoNCE temperature.
         gamma: weight of the energy; positive.
-
-    Returns:
-        One value per member; lower is better. Source: see the module.
     """
-    return _kernel_loss(u, v, lambda r, width: torch.exp(-width * r), bandwidth, gamma)
+    return _kernel_loss(anchors, lambda r: torch.exp(-bandwidth * r), gamma)
 
 
-def kcl_log(u: Embeddings, v: Embeddings, *, bandwidth: Hyperparameter, gamma: Hyperparameter) -> PerMember:
-    """Kernel contrastive loss with the logarithmic kernel K(r) = -1/2 log(1 + bandwidth r).
+def kcl_log(anchors: Anchors, *, bandwidth: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
+    """Logarithmic kernel: K_A = K_U = -1/2 log(1 + bandwidth r).
 
     Args:
-        u, v: embeddings of the two views, normalised here; at least two images.
         bandwidth: inverse squared width; positive.
         gamma: weight of the energy; positive.
-
-    Returns:
-        One value per member; lower is better. Source: see the module.
     """
-    return _kernel_loss(u, v, lambda r, width: -torch.log1p(width * r) / 2, bandwidth, gamma)
+    return _kernel_loss(anchors, lambda r: torch.log1p(bandwidth * r) / -2, gamma)
 
 
-def kcl_imq(u: Embeddings, v: Embeddings, *, kernel_scale: Hyperparameter, gamma: Hyperparameter) -> PerMember:
-    """Kernel contrastive loss with the inverse multiquadric kernel K(r) = c / sqrt(c^2 + r).
+def kcl_imq(anchors: Anchors, *, kernel_scale: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
+    """Inverse multiquadric kernel: K_A = K_U = c / sqrt(c^2 + r).
 
     Args:
-        u, v: embeddings of the two views, normalised here; at least two images.
         kernel_scale: c, the distance at which the kernel bends; positive.
         gamma: weight of the energy; positive.
-
-    Returns:
-        One value per member; lower is better. Source: see the module.
     """
-    return _kernel_loss(u, v, lambda r, c: (1 + r / c**2) ** -0.5, kernel_scale, gamma)
+    return _kernel_loss(anchors, lambda r: torch.rsqrt(1 + r / kernel_scale**2), gamma)
 
 
-def _kernel_loss(
-    u: Embeddings, v: Embeddings, kernel: Kernel, width: Hyperparameter, gamma: Hyperparameter
-) -> PerMember:
-    u, v = unit_rows(u, v)
-    aligned = kernel(_squared_distance(positives(u, v)), per_member(width, 1)).mean(-1)
-    energies = [_energy(w, kernel, per_member(width, 2)) for w in (u, v)]
-    return gamma * (energies[0] + energies[1]) / 2 - aligned
+def kcl_riesz(anchors: Anchors, *, kernel_order: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
+    """Riesz kernel: K_A = K_U = -r^(order/2).
+
+    Its slope at r = 0 is infinite: squared distances that are rounding (at most 8 eps) count as 0, without slope.
+
+    Args:
+        kernel_order: between 0 and 2, both excluded: the kernel is conditionally positive definite only there.
+        gamma: weight of the energy; positive.
+    """
+    return _kernel_loss(anchors, lambda r: -power(r, kernel_order / 2), gamma)
 
 
-def _energy(w: Embeddings, kernel: Kernel, width: Hyperparameter) -> PerMember:
-    pairs = kernel(_squared_distance(similarities(w, w)), width)
-    num_images = w.shape[-2]
-    return without_diagonal(pairs, fill=0.0).sum((-2, -1)) / (num_images * (num_images - 1))
+def kcl_gaussian_riesz(anchors: Anchors, *, kernel_order: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
+    """Gaussian pull and inverse Riesz energy: K_A = exp(-2 r), K_U = r^(-order/2).
+
+    K_U has a pole at r = 0: squared distances below 8 eps are raised to 8 eps. As K_A it would be unbounded,
+    so the pull is Gaussian.
+
+    Args:
+        kernel_order: positive; the energy diverges with this power of the distance.
+        gamma: weight of the energy; positive.
+    """
+
+    def energy(r: Tensor) -> Tensor:
+        return r.clamp_min(_rounding(r)).pow(kernel_order / -2)
+
+    return gamma * anchors.mean(energy(anchors.distances)) - torch.exp(-2 * anchors.positive_distance)
 
 
-def _squared_distance(similarity: Tensor) -> Tensor:
-    # Rounding puts s a little above 1, and 1 + bandwidth * r must stay positive.
-    return (2 - 2 * similarity).clamp_min(0)
+def kcl_laplace(anchors: Anchors, *, bandwidth: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
+    """Laplace kernel: K_A = K_U = exp(-bandwidth sqrt(r)).
+
+    Its slope at r = 0 is infinite: squared distances that are rounding (at most 8 eps) count as 0, without slope.
+
+    Args:
+        bandwidth: inverse width; positive.
+        gamma: weight of the energy; positive.
+    """
+    return _kernel_loss(anchors, lambda r: torch.exp(-bandwidth * power(r, 0.5)), gamma)
+
+
+def kcl_linear_gaussian(anchors: Anchors, *, bandwidth: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
+    """Linear pull and Gaussian energy: K_A = s(u, v), K_U = exp(-bandwidth r).
+
+    A kernel's pull vanishes for positives that lie opposite each other; this one's does not.
+
+    Args:
+        bandwidth: inverse squared width of the energy's kernel; positive.
+        gamma: weight of the energy; positive.
+    """
+    return gamma * anchors.mean(torch.exp(-bandwidth * anchors.distances)) - anchors.positive
+
+
+def power(r: Tensor, exponent: Hyperparameter | float) -> Tensor:
+    """r^exponent, with value and slope 0 where r is rounding: below 1 the slope at 0 is infinite."""
+    positive = r > _rounding(r)
+    return torch.where(positive, torch.where(positive, r, 1.0).pow(exponent), 0.0)
+
+
+def _rounding(r: Tensor) -> float:
+    return 8 * torch.finfo(r.dtype).eps
+
+
+def _kernel_loss(anchors: Anchors, kernel: Kernel, gamma: Hyperparameter) -> PerAnchor:
+    return gamma * anchors.mean(kernel(anchors.distances)) - kernel(anchors.positive_distance)
