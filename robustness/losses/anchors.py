@@ -7,12 +7,14 @@ rule that is written on scalars broadcasts as it stands.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from robustness.losses.products import Products
 
 Embeddings: TypeAlias = Float[Tensor, "*members images dim"]
 PerMember: TypeAlias = Float[Tensor, "*members"]
@@ -25,20 +27,30 @@ Hyperparameter: TypeAlias = Float[Tensor, "members 1 1 1"]
 
 @dataclass(frozen=True)
 class Anchors:
-    """Some anchors of one view, and all that they are compared with.
+    """Some anchors, and what they are compared with.
 
     Args:
         rows: the anchors, of length 1.
         partners: their positives, of length 1.
-        similarities: inner products with every image's embedding, one layer per view compared with: the other
-            view first. Those with the anchor's own image are among them, and are no negatives.
-        start: the first anchor's image; the k-th anchor's own image is `start + k`.
+        products: inner products with every image's embeddings, one layer per view compared with. Those with the
+            anchor's own image are among them, and are no negatives.
+        num_images: M, of the whole batch.
+        other_views: the layer of the other view, for members in turn.
+        symmetric: the products reach from the rows' own images to the last; those before stand for their mirror
+            images, so that what lies beyond the rows counts twice.
     """
 
     rows: Rows
     partners: Rows
-    similarities: Pairs
-    start: int
+    products: Products
+    num_images: int
+    other_views: tuple[int, ...] = (0,)
+    symmetric: bool = False
+
+    @cached_property
+    def similarities(self) -> Pairs:
+        """Inner products with all candidates: -1 to 1."""
+        return self.products.similarities()
 
     @property
     def positive(self) -> PerAnchor:
@@ -51,22 +63,33 @@ class Anchors:
         return (self.rows - self.partners).square().sum(-1)[..., None, None]
 
     @property
+    def with_other_view(self) -> Pairs:
+        """The similarities with the other view's embeddings only."""
+        layers = torch.tensor(self.other_views * (len(self.rows) // len(self.other_views)), device=self.rows.device)
+        return self.similarities[torch.arange(len(self.rows)), :, layers, None]
+
+    @property
     def distances(self) -> Pairs:
         """Squared distances, 2 - 2 similarities: 0 to 4."""
         return (2 - 2 * self.similarities).clamp_min(0)
 
-    def log_sum_exp(self, pairs: Pairs, scale: Hyperparameter | float = 1.0) -> PerAnchor:
-        """log of the sum over negatives of exp(scale * pairs). No second derivative."""
-        value: Tensor = _LogSumExp.apply(pairs, scale, self.start)
-        return value
+    def energy(self, scale: Hyperparameter) -> PerAnchor:
+        """log of the sum over negatives of exp(scale * similarity), the fastest way."""
+        return self.products.log_sum_exp(scale)
+
+    def log_sum_exp(self, pairs: Pairs) -> PerAnchor:
+        """log of the sum over negatives of exp(pairs)."""
+        return self._negatives(pairs, -torch.inf).logsumexp((-2, -1), keepdim=True)
 
     def sum(self, pairs: Pairs) -> PerAnchor:
         """The sum over negatives."""
-        return self._negatives(pairs, 0.0).sum((-2, -1), keepdim=True)
+        negatives = self._negatives(pairs, 0.0)
+        total = negatives.sum((-2, -1), keepdim=True)
+        return total + negatives[..., self.rows.shape[1] :].sum((-2, -1), keepdim=True) if self.symmetric else total
 
     def mean(self, pairs: Pairs) -> PerAnchor:
         """The mean over negatives."""
-        return self.sum(pairs) / (pairs.shape[-2] * (pairs.shape[-1] - 1))
+        return self.sum(pairs) / (pairs.shape[-2] * (self.num_images - 1))
 
     def softmax(self, pairs: Pairs) -> Pairs:
         """exp(pairs), divided by its sum over negatives; 0 for the anchor's own image."""
@@ -88,13 +111,8 @@ class Anchors:
         return (x - mu.gather(-1, support - 1)).clamp_min(0).view_as(pairs)
 
     def _negatives(self, pairs: Pairs, fill: float) -> Pairs:
-        negatives: Tensor = _FillOwn.apply(pairs, self.start, fill)
+        negatives: Tensor = _FillOwn.apply(pairs, self.products.start, fill)
         return negatives
-
-
-def _own(pairs: Tensor, start: int) -> Tensor:
-    """A view of the pairs of every anchor with its own image."""
-    return pairs.diagonal(start, -3, -1)
 
 
 class _FillOwn(torch.autograd.Function):
@@ -104,34 +122,9 @@ class _FillOwn(torch.autograd.Function):
     def forward(ctx: Any, pairs: Tensor, start: int, fill: float) -> Tensor:
         ctx.start = start
         filled = pairs.clone()
-        _own(filled, start).fill_(fill)
+        filled.diagonal(start, -3, -1).fill_(fill)
         return filled
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         return _FillOwn.apply(gradient, ctx.start, 0.0), None, None
-
-
-class _LogSumExp(torch.autograd.Function):
-    """torch.logsumexp, but the softmax that its gradient needs is kept and not computed twice."""
-
-    @staticmethod
-    def forward(ctx: Any, pairs: Tensor, scale: float | Tensor, start: int) -> Tensor:
-        logits = pairs * scale
-        _own(logits, start).fill_(-torch.inf)
-        flat = logits.flatten(-2)
-        probabilities = flat.softmax(-1)
-        ctx.scale, ctx.shape = scale, pairs.shape
-        ctx.save_for_backward(probabilities, pairs if ctx.needs_input_grad[1] else None)
-        # The largest probability is exp(largest logit - log-sum-exp), and at least 1 / (number of negatives).
-        return (flat.amax(-1) - probabilities.amax(-1).log())[..., None, None]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        probabilities, pairs = ctx.saved_tensors
-        weights = probabilities.view(ctx.shape)
-        scale_gradient = None
-        if pairs is not None:
-            scale_gradient = (gradient * weights * pairs).sum_to_size(ctx.scale.shape)
-        return weights * (gradient * ctx.scale), scale_gradient, None

@@ -15,9 +15,14 @@ import torch
 from robustness.losses.anchors import Anchors, Hyperparameter, PerAnchor
 
 
-def log_ratio(anchors: Anchors, temperature: Hyperparameter | float) -> PerAnchor:
+def log_ratio(anchors: Anchors, temperature: Hyperparameter) -> PerAnchor:
     """x of the module's docstring: how far the negatives outweigh the positive."""
-    return anchors.log_sum_exp(anchors.similarities, 1 / temperature) - anchors.positive / temperature
+    return anchors.energy(1 / temperature) - anchors.positive / temperature
+
+
+def log_ratio_at_1(anchors: Anchors) -> PerAnchor:
+    """The same at temperature 1."""
+    return log_ratio(anchors, torch.ones_like(anchors.rows[:, :1, :1, None]))
 
 
 def log1p_exp(x: PerAnchor) -> PerAnchor:
@@ -115,4 +120,4 @@ def dhel_sum(anchors: Anchors, *, temperature: Hyperparameter) -> PerAnchor:
         later papers publish as DHEL are for this. The code takes exponentials before the logarithm and
         overflows in float32 at small temperatures; here all stays in logs.
     """
-    return log_ratio(anchors, temperature) + anchors.log_sum_exp(anchors.similarities, 1 / temperature)
+    return 2 * anchors.energy(1 / temperature) - anchors.positive / temperature

@@ -16,7 +16,7 @@ def uniformity(
 ) -> PerAnchor:
     """An anchor's energy in `align_uniform`: log sum_{j != i} exp(-bandwidth r(w_i, w_j))."""
     del exponent, weight
-    return anchors.log_sum_exp(anchors.similarities, 2 * bandwidth) - 2 * bandwidth
+    return anchors.energy(2 * bandwidth) - 2 * bandwidth
 
 
 def align_uniform(
@@ -101,8 +101,7 @@ def nt_xent_vrns(
     Source:
         Lee et al., On the Similarities of Embeddings in Contrastive Learning, ICML 2025, arXiv:2506.09781.
     """
-    other_view = anchors.similarities[:, :, :1]
-    penalty = anchors.mean((other_view + 1 / (num_images - 1)).square())
+    penalty = anchors.mean((anchors.with_other_view + 1 / (num_images - 1)).square())
     return nt_xent(anchors, temperature=temperature) + weight * penalty
 
 

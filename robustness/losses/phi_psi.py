@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robustness.losses.anchors import Anchors, Hyperparameter, PerAnchor
-from robustness.losses.info_nce import log1p_exp, log_ratio
+from robustness.losses.info_nce import log1p_exp, log_ratio, log_ratio_at_1
 
 
 def info_nce_epsilon(anchors: Anchors, *, temperature: Hyperparameter, epsilon: Hyperparameter) -> PerAnchor:
@@ -30,7 +30,7 @@ def info_nce_epsilon(anchors: Anchors, *, temperature: Hyperparameter, epsilon: 
 
 def mine(anchors: Anchors) -> PerAnchor:
     """phi(x) = log x, psi(x) = e^x: `dcl` at temperature 1."""
-    return log_ratio(anchors, 1.0)
+    return log_ratio_at_1(anchors)
 
 
 def triplet(anchors: Anchors, *, margin: Hyperparameter) -> PerAnchor:
@@ -54,7 +54,7 @@ def soft_triplet(anchors: Anchors, *, temperature: Hyperparameter, margin: Hyper
 
 def n_plus_one_tuplet(anchors: Anchors) -> PerAnchor:
     """phi(x) = log(1 + x), psi(x) = e^x: `nt_xent` at temperature 1."""
-    return log1p_exp(log_ratio(anchors, 1.0))
+    return log1p_exp(log_ratio_at_1(anchors))
 
 
 def lifted_structured(anchors: Anchors, *, margin: Hyperparameter) -> PerAnchor:
@@ -63,7 +63,7 @@ def lifted_structured(anchors: Anchors, *, margin: Hyperparameter) -> PerAnchor:
     Args:
         margin: on the exponent; at least 0.
     """
-    return (log_ratio(anchors, 1.0) + margin).clamp_min(0).square()
+    return (log_ratio_at_1(anchors) + margin).clamp_min(0).square()
 
 
 def modified_triplet(anchors: Anchors, *, slope: Hyperparameter) -> PerAnchor:
