@@ -44,7 +44,7 @@ from robustness.losses.phi_psi import (
 from search_spaces.families import SPACES
 
 _FORMULAS: Mapping[str, PairwiseLoss | Callable[..., Tensor]] = {
-    "info_nce": PairwiseLoss(info_nce, "other view"),
+    "info_nce": PairwiseLoss(info_nce, "other view", shared="exponentials"),
     "nt_xent": PairwiseLoss(nt_xent, "both views", shared="exponentials"),
     "dcl": PairwiseLoss(dcl, "both views", shared="exponentials"),
     "dhel": PairwiseLoss(dhel, "same view", shared="exponentials"),

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from robustness.losses.products import Products
+from robustness.losses.products import MutualProducts, Products
 
 Embeddings: TypeAlias = Float[Tensor, "*members images dim"]
 PerMember: TypeAlias = Float[Tensor, "*members"]
@@ -42,7 +42,7 @@ class Anchors:
 
     rows: Rows
     partners: Rows
-    products: Products
+    products: Products | MutualProducts
     num_images: int
     other_views: tuple[int, ...] = (0,)
     symmetric: bool = False

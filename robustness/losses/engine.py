@@ -2,7 +2,7 @@
 
 Dense, all anchors are seen at once and the M x M matrices are kept for the gradient: right for small batches and
 for packs of members. Tiled, no more than a block of rows exists at a time, and memory is O(M tile): families that
-need nothing of their negatives but a log-sum form the blocks again for the gradient (`TiledLogSumExp`), all
+need nothing of their negatives but a log-sum form the blocks again for the gradient (`MutualLogSumExp`), all
 others have their gradient computed block by block on the way forward (`Tiled`).
 """
 
@@ -14,14 +14,18 @@ from torch.autograd.function import once_differentiable
 
 from robustness.losses.anchors import Anchors, Embeddings, Hyperparameter, PerMember
 from robustness.losses.pairwise import Own, PairwiseLoss
-from robustness.losses.products import Products
+from robustness.losses.products import MutualProducts, Products
 from robustness.losses.tiles import Tiled
 
-DENSE_PAIRS = 2**18
-"""Up to so many pairs in a direction, all members together, the matrices are kept."""
+DENSE_PAIRS, TILE_PAIRS, MOST_TILE = 2**18, 2**21, 256
+"""On a CPU: dense up to so many pairs in a direction, all members together; about so many pairs and at most so
+many anchors in a tile. Beyond, more time goes to moving matrices through the caches than is saved in calls."""
 
-TILE_PAIRS, LEAST_TILE, MOST_TILE = 2**21, 64, 256
-"""About so many pairs in a tile, between so many anchors: fewer slow the products down, more leave the caches."""
+ACCELERATOR_DENSE_PAIRS, ACCELERATOR_TILE_PAIRS, ACCELERATOR_MOST_TILE = 2**26, 2**25, 4096
+"""Elsewhere starting a kernel costs more than the caches do: dense as long as a matrix takes 256 MiB in float32."""
+
+LEAST_TILE = 64
+"""Products of fewer rows are slow."""
 
 
 def evaluate(
@@ -56,16 +60,17 @@ def evaluate(
 def _automatic_tile(loss: PairwiseLoss, views: Tensor) -> int | None:
     members, _, num_images, _ = views.shape
     columns = members * num_images * loss.num_views
-    if columns * num_images <= DENSE_PAIRS:
-        return None
-    return min(max(TILE_PAIRS // columns, LEAST_TILE), MOST_TILE)
+    dense, pairs, most = DENSE_PAIRS, TILE_PAIRS, MOST_TILE
+    if views.device.type != "cpu":
+        dense, pairs, most = ACCELERATOR_DENSE_PAIRS, ACCELERATOR_TILE_PAIRS, ACCELERATOR_MOST_TILE
+    return None if columns * num_images <= dense else min(max(pairs // columns, LEAST_TILE), most)
 
 
 def _one_side(loss: PairwiseLoss, anchors: Tensor, others: Tensor, own: Own, tile: int | None) -> Tensor:
     if tile is not None:
         value: Tensor = Tiled.apply(loss, tile, tuple(own), anchors, others, *own.values())
         return value
-    products = Products(anchors, loss.candidates(anchors, others), views=loss.num_views)
+    products = Products(anchors, loss.candidates(anchors, others), loss.num_views)
     terms = loss.rule(Anchors(anchors, others, products, anchors.shape[1]), **own)
     return loss.pooled(terms, anchors, others, own)
 
@@ -74,10 +79,7 @@ def _both_sides_at_once(loss: PairwiseLoss, views: Tensor, own: Own, tile: int |
     """All anchors, those of the second view as if they were further members: fewer and larger products."""
     anchors, others = views.flatten(0, 1), views.flip(1).flatten(0, 1)
     own = {name: value.repeat_interleave(2, dim=0) for name, value in own.items()}
-    if loss.negatives == "both views":
-        products = Products(views.flatten(1, 2), None, row_views=2, views=2, tile=tile)
-    else:
-        products = Products(anchors, None if loss.negatives == "same view" else others, tile=tile)
+    products = MutualProducts(views, loss.negatives, tile)
     terms = loss.rule(Anchors(anchors, others, products, anchors.shape[1], other_views=(1, 0)), **own)
     return loss.pooled(terms, anchors, others, own).view(-1, 2).mean(1)
 

@@ -7,10 +7,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from robustness.losses.anchors import Hyperparameter
-
 Views = Literal["other view", "same view", "both views"]
-Own: TypeAlias = Mapping[str, Hyperparameter]
+Own: TypeAlias = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""Inner products of anchors with candidates, and their log-sums: the losses' share of the arithmetic.
-
-The gradients are written by hand, to do with fewer passes over the M x M matrices than autograd would.
-"""
+"""Inner products of anchors with candidates, formed when and as a rule asks for them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,115 +7,110 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from robustness.losses.tiled_log_sum_exp import TiledLogSumExp
+from robustness.losses.log_sums import LogSumExp, MutualLogSumExp
+from robustness.losses.pairwise import Views
 
 
 @dataclass(frozen=True)
 class Products:
-    """Anchors and the candidates that they are compared with; products are formed when a rule asks for them.
+    """Of some anchors of one view with all candidates.
 
     Args:
-        rows: anchors of shape (groups, row_views * rows, dim), view after view.
-        candidates: of shape (groups, views * images, dim), view after view; None where they are the rows
-            themselves, whose matrix is symmetric.
-        row_views, views: of how many views rows and candidates consist.
-        start: the image of the first row of a view, counted from the first candidate's.
+        rows: the anchors, of shape (members, rows, dim).
+        candidates: of shape (members, views * images, dim), view after view.
+        num_views: of how many views the candidates are.
+        start: the image of the first row, counted from the first candidate's.
         total: where the gradient toward the candidates is added in place; None leaves it to autograd.
-        tile: of a symmetric matrix, rows at a time when log-sums are formed, and formed again for their gradient;
-            None keeps the exponentials.
     """
 
     rows: Tensor
-    candidates: Tensor | None
-    row_views: int = 1
-    views: int = 1
+    candidates: Tensor
+    num_views: int
     start: int = 0
     total: Tensor | None = None
-    tile: int | None = None
 
     def similarities(self) -> Tensor:
-        """Inner products, of shape (groups * row_views, rows, views, images)."""
+        """Inner products, of shape (members, rows, views, images)."""
         products: Tensor = _Similarities.apply(self.rows, self.candidates, self.total)
-        groups, rows, columns = products.shape
-        return products.view(groups * self.row_views, rows // self.row_views, self.views, columns // self.views)
+        return products.view(*products.shape[:2], self.num_views, -1)
 
     def log_sum_exp(self, scale: Tensor) -> Tensor:
-        """log sum exp(scale * products) over other images' candidates, of shape (groups * row_views, rows, 1, 1).
+        """log sum exp(scale * products) over other images' candidates, of shape (members, rows, 1, 1)."""
+        own = [self.start + view * self.candidates.shape[1] // self.num_views for view in range(self.num_views)]
+        by_member = scale[..., 0]
+        energies: Tensor = LogSumExp.apply(self.rows, self.candidates, by_member, own, self.total)
+        return energies.unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class MutualProducts:
+    """Of all anchors of both views, first those of view 1 for each member: what is mutual is formed once.
+
+    Args:
+        views: of shape (members, 2, images, dim).
+        negatives: which views an anchor is compared with; `both views` is view 1 first, for either.
+        tile: rows at a time of the matrix whose log-sums are asked for; None keeps it whole.
+    """
+
+    views: Tensor
+    negatives: Views
+    tile: int | None
+    start: int = 0
+
+    def similarities(self) -> Tensor:
+        """Inner products, of shape (members * 2, images, views, images)."""
+        num_images = self.views.shape[2]
+        if self.negatives == "other view":
+            return (self.views @ self.views.flip(1).mT).view(-1, num_images, 1, num_images)
+        rows = self.views.flatten(1, 2) if self.negatives == "both views" else self.views.flatten(0, 1)
+        products: Tensor = _MutualSimilarities.apply(rows)
+        return products.view(2 * len(self.views), num_images, -1, num_images)
+
+    def log_sum_exp(self, scale: Tensor) -> Tensor:
+        """log sum exp(scale * products) over other images' candidates, of shape (members * 2, images, 1, 1).
 
         Args:
-            scale: of shape (groups * row_views, 1, 1, 1), the same for all views of a group.
+            scale: of shape (members * 2, 1, 1, 1), the same for both views of a member.
         """
-        by_group = scale[:: self.row_views, :, :, 0]
-        if self.tile is None:
-            energies: Tensor = _LogSumExp.apply(self.rows, self.candidates, self.total, by_group, self)
-        else:
-            energies = TiledLogSumExp.apply(self.rows, by_group, self.tile, self.views)
+        rows, by_group = self.views.flatten(1, 2), scale[::2, :, :, 0]
+        if self.negatives == "same view":
+            rows, by_group = self.views.flatten(0, 1), scale[..., 0]
+        energies: Tensor = MutualLogSumExp.apply(rows, by_group, self.negatives, self.tile)
         return energies.view(len(scale), -1, 1, 1)
-
-    def own(self, products: Tensor) -> Tensor:
-        """A view of each row's products with the candidates of its own image."""
-        groups, rows, columns = products.shape
-        by_view = products.view(groups, self.row_views, rows // self.row_views, self.views, columns // self.views)
-        return by_view.diagonal(self.start, 2, 4)
 
 
 class _Similarities(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, candidates: Tensor | None, total: Tensor | None) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, candidates: Tensor, total: Tensor | None) -> Tensor:
         ctx.total = total
         ctx.save_for_backward(rows, candidates)
-        return rows @ (rows if candidates is None else candidates).mT
+        return rows @ candidates.mT
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
         rows, candidates = ctx.saved_tensors
-        if candidates is None:
-            return _plus_transposed(gradient) @ rows, None, None
-        return gradient @ candidates, _toward_candidates(gradient, rows, ctx.total), None
+        toward_candidates = None
+        if ctx.total is None:
+            toward_candidates = gradient.mT @ rows
+        else:
+            ctx.total.baddbmm_(gradient.mT, rows)
+        return gradient @ candidates, toward_candidates, None
 
 
-class _LogSumExp(torch.autograd.Function):
-    """Keeps the exponentials; the gradient needs them, and a factor for each row that goes to the small matrices."""
+class _MutualSimilarities(torch.autograd.Function):
+    """rows @ rows.T, whose gradient takes one product of matrices where autograd takes two."""
 
     @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, candidates: Tensor | None, total: Tensor | None, scale: Tensor, products: Products
-    ) -> Tensor:
-        logits = (rows * scale) @ (rows if candidates is None else candidates).mT
-        products.own(logits).fill_(-torch.inf)
-        largest = logits.amax(-1, keepdim=True)
-        exponentials = logits.sub_(largest).exp_()
-        summed = exponentials.sum(-1, keepdim=True)
-        ctx.total = total
-        ctx.save_for_backward(rows, candidates, scale, exponentials, summed)
-        return largest + summed.log()
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        return rows @ rows.mT
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None, Tensor | None, None]:
-        rows, candidates, scale, exponentials, summed = ctx.saved_tensors
-        factor = gradient / summed * scale
-        if candidates is None:
-            toward_rows, toward_candidates = _plus_transposed(exponentials * factor) @ rows, None
-        else:
-            toward_rows = (exponentials @ candidates).mul_(factor)
-            toward_candidates = _toward_candidates(exponentials, rows * factor, ctx.total)
-        toward_scale = None
-        if ctx.needs_input_grad[3]:
-            # The value depends on scale * rows, in the symmetric case on two factors rows.
-            toward_scale = (rows * toward_rows).sum((-2, -1), keepdim=True) / scale / (2 if candidates is None else 1)
-        return toward_rows, toward_candidates, None, toward_scale, None
-
-
-def _toward_candidates(gradient: Tensor, rows: Tensor, total: Tensor | None) -> Tensor | None:
-    if total is None:
-        return gradient.mT @ rows
-    total.baddbmm_(gradient.mT, rows)
-    return None
-
-
-def _plus_transposed(gradient: Tensor) -> Tensor:
-    # torch transposes a matrix fast, but not a batch of them: 0.2 against 0.6 ms for one of 512 x 512.
-    transposed = gradient[0].T.contiguous()[None] if len(gradient) == 1 else gradient.mT.contiguous()
-    return transposed.add_(gradient)
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        # torch transposes a matrix fast, but not a batch of them: 0.2 against 0.6 ms for one of 512 x 512.
+        transposed = gradient[0].T.contiguous()[None] if len(gradient) == 1 else gradient.mT.contiguous()
+        toward_rows: Tensor = transposed.add_(gradient) @ rows
+        return toward_rows

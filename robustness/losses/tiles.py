@@ -59,7 +59,7 @@ def _tile_terms(
     compared, toward = candidates[:, skipped:], None if total is None else total[:, skipped:]
 
     def terms(rows: Tensor, partners: Tensor) -> Tensor:
-        products = Products(rows, compared, views=loss.num_views, start=first - skipped, total=toward)
+        products = Products(rows, compared, loss.num_views, start=first - skipped, total=toward)
         return loss.rule(Anchors(rows, partners, products, num_images, symmetric=symmetric), **own)
 
     return terms
