@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from analysis.cells import Cells, axis_values, unit_coordinate, unit_points
 from analysis.surrogate import Surrogate
 from analysis.table import Axis
-from search_spaces.families import HYPERPARAMETERS
 
 Floats = NDArray[np.float64]
 
@@ -58,9 +57,9 @@ def default_point(cells: Cells) -> tuple[Mapping[str, float], str]:
     """Each axis's default, snapped to the nearest level or clipped to the range; or why there is none."""
     point: dict[str, float] = {}
     for axis in cells.axes:
-        if axis.name not in HYPERPARAMETERS or axis.scale is None:
+        default = axis.default
+        if default is None or axis.scale is None:
             return {}, f"no default for {axis.name}"
-        default = float(HYPERPARAMETERS[axis.name].default)
         if axis.scale != "linear" and default <= 0:
             return {}, f"the default of {axis.name}, {default:g}, is not on its {axis.scale} scale"
         levels = np.array(axis.levels, dtype=float)

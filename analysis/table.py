@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from analysis.stored import read_study, with_extra_columns
 from robustness import store
 from search_spaces import Axis as StudyAxis
-from search_spaces import Family, Study, parse_study
+from search_spaces import Family, Hyperparameter, Study
 from search_spaces.datasets import DATASETS
 from search_spaces.dimensions import Choice, Scale
 from search_spaces.families import UNTRAINED
@@ -33,6 +34,7 @@ class Axis:
         scale: on which it is uniform; None for categories.
         levels: the values of a grid or of a list; empty for a continuous axis of a scattered design.
         low, high: ends of the declared range; NaN for categories.
+        default: the value where a study does not name the axis; None where none is known.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Axis:
     levels: tuple[float | int | str, ...]
     low: float
     high: float
+    default: float | None = None
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,8 @@ def from_store(folder: Path) -> Table:
     Raises:
         StoreError: there is no study in this folder, it is damaged, or no trial has finished.
     """
-    study = parse_study(store.read_study(folder), str(folder / "study.yaml"))
-    rows = store.read(folder)
+    planned = store.read_plan(folder)
+    study, rows = read_study(folder, planned), with_extra_columns(store.read(folder))
     if rows.empty:
         raise store.StoreError(f"{folder}: no finished trials to analyse yet")
     untrained = rows["loss"] == UNTRAINED
@@ -160,7 +163,7 @@ def from_store(folder: Path) -> Table:
         tolerances=tolerances,
         equivalence=tolerances[len(tolerances) // 2] if wish.equivalence is None else wish.equivalence,
         design=study.design.kind,
-        num_planned=len(store.read_plan(folder)),
+        num_planned=len(planned),
         floors=floors,
     )
 
@@ -175,16 +178,22 @@ def _floor(study: Study, rows: pd.DataFrame, dataset: str) -> float:
 
 
 def _axes(study: Study, family: Family) -> tuple[Axis, ...]:
-    applicable = {*PACK_AXES, *TRAINING_AXES, *family.hyperparameters}
+    applicable = {**PACK_AXES, **TRAINING_AXES, **family.space.hyperparameters}
     shared = [axis for name, axis in study.axes.items() if name in applicable]
-    return tuple(_axis(axis, study.design.kind) for axis in [*shared, *family.axes.values()] if axis.varies)
+    varying = [axis for axis in [*shared, *family.axes.values()] if axis.varies]
+    return tuple(_axis(axis, study.design.kind, _default(applicable[axis.name])) for axis in varying)
 
 
-def _axis(axis: StudyAxis, design: str) -> Axis:
+def _axis(axis: StudyAxis, design: str, default: float | None) -> Axis:
     dimension = axis.dimension
     if isinstance(dimension, Choice):
         numbers = [float(value) for value in dimension.values if not isinstance(value, str)]
         low, high = (min(numbers), max(numbers)) if numbers else (math.nan, math.nan)
-        return Axis(axis.name, dimension.scale, dimension.values, low, high)
+        return Axis(axis.name, dimension.scale, dimension.values, low, high, default)
     levels = axis.levels if design == "grid" else ()
-    return Axis(axis.name, dimension.scale, levels, float(dimension.low), float(dimension.high))
+    return Axis(axis.name, dimension.scale, levels, float(dimension.low), float(dimension.high), default)
+
+
+def _default(hyperparameter: Hyperparameter) -> float | None:
+    default = hyperparameter.default
+    return None if isinstance(default, str) or math.isnan(default) else float(default)

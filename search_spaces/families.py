@@ -1,9 +1,14 @@
-"""The default space of every family; ranges, reasons and sources are in `ranges`."""
+"""The default space of every family; ranges, reasons and sources are in `ranges`.
+
+Families of installed packages are no part of the tables here: `find_space` finds them as well.
+"""
 
 from collections.abc import Mapping
 
 from search_spaces import ranges
+from search_spaces.axes import StudyError, suggestion
 from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES, Hyperparameter, Space
+from search_spaces.installed import LOSS_GROUP, SPACE_GROUP, announced, installed_space
 
 _TEMPERATURE = {"temperature": ranges.TEMPERATURE}
 _PAIR_WEIGHTS = {"temperature": ranges.PAIR_WEIGHT_TEMPERATURE}
@@ -81,3 +86,17 @@ HYPERPARAMETERS: Mapping[str, Hyperparameter] = {
     **{name: axis for space in reversed(tuple(SPACES.values())) for name, axis in space.hyperparameters.items()},
 }
 """Every name that may stand on an axis; where losses differ, as the first of them has it."""
+
+
+def find_space(name: str) -> Space:
+    """The default space of a family, built in or of an installed package; an empty one for `untrained`.
+
+    Raises:
+        StudyError: there is no such family, or its package breaks a rule.
+    """
+    spaces = {**SPACES, UNTRAINED: Space("the initial weights", {})}
+    if name in announced(SPACE_GROUP) or name in announced(LOSS_GROUP):
+        return installed_space(name, taken={*spaces, *HYPERPARAMETERS})
+    if name not in spaces:
+        raise StudyError(f"no family of this name{suggestion(name, [*spaces, *announced(SPACE_GROUP)])}")
+    return spaces[name]

@@ -53,7 +53,9 @@ class Model(Section):
 class Training(Section):
     """How long and how a trial trains; exactly one of epochs, updates and images is fixed.
 
-    `momentum` is that of SGD, 0.9 unless given.
+    `momentum` is that of SGD, 0.9 unless given. `micro_batch` is how many images are embedded at once, the whole
+    batch unless given; `tile` how many anchors a loss takes at once, as many as suit its batch unless given.
+    Both save memory.
     """
 
     epochs: Whole | None = None
@@ -68,6 +70,8 @@ class Training(Section):
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     precision: Literal["float32", "float64"] = "float32"
+    micro_batch: Whole | None = None
+    tile: Whole | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -1,7 +1,7 @@
 """The validated study file: which losses, over which axes, on which data."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from search_spaces.axes import Axis, StudyError, check_levels, default_axis, fixed_axis, parse_axis, suggestion
 from search_spaces.documents import read_document
-from search_spaces.families import HYPERPARAMETERS, SPACES, UNTRAINED
-from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES
+from search_spaces.families import HYPERPARAMETERS, UNTRAINED, find_space
+from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES, Space
 from search_spaces.sections import Analysis, Data, Design, Evaluation, Model, Pack, Resources, StudyFile, Training
 
 MOST_SEEDS = 1_000_000
@@ -25,11 +25,12 @@ class Family:
     label: str
     loss: str
     axes: Mapping[str, Axis]
+    space: Space
 
     @property
     def hyperparameters(self) -> tuple[str, ...]:
         """The names of the loss's own hyperparameters; none for `untrained`."""
-        return () if self.loss == UNTRAINED else tuple(SPACES[self.loss].hyperparameters)
+        return tuple(self.space.hyperparameters)
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,17 @@ def load_study(name_or_path: str | Path) -> Study:
     return parse_study(read_document(source, text), source)
 
 
-def parse_study(raw: Any, source: str) -> Study:
-    """Check plain data against every rule of the study file; `source` begins each message."""
+def parse_study(raw: Any, source: str, spaces: Mapping[str, Space] | None = None) -> Study:
+    """Check plain data against every rule of the study file.
+
+    Args:
+        raw: what the file holds.
+        source: begins each message.
+        spaces: default spaces by loss, where they are known otherwise than from this program and its plug-ins.
+
+    Raises:
+        StudyError: one line with the place, the rule and the value.
+    """
     if not isinstance(raw, dict):
         raise StudyError(f"{source}: expected a mapping with name, data and families, got {raw!r}"[:300])
     try:
@@ -99,19 +109,33 @@ def parse_study(raw: Any, source: str) -> Study:
     except ValidationError as error:
         raise StudyError(f"{source}: {_first_line(error)}") from None
     sections = {key: getattr(file, key) for key in StudyFile.model_fields if key not in ("seeds", "axes", "families")}
-    axes = _axes(source, file.axes)
-    families = {label: _family(source, label, spec, axes) for label, spec in file.families.items()}
+    found = {label: _space(source, label, spec, spaces or {}) for label, spec in file.families.items()}
+    axes = _axes(source, file.axes, found.values())
+    families = {label: _family(source, label, spec, axes, found[label]) for label, spec in file.families.items()}
     study = Study(source=source, seeds=_seeds(source, file.seeds), axes=axes, families=families, **sections)
     _check_whole(study)
     return study
 
 
-def _axes(source: str, raw: dict[str, Any]) -> dict[str, Axis]:
+def _loss(label: str, raw: Any) -> str:
+    return str(raw.get("loss", label)) if isinstance(raw, dict) else label
+
+
+def _space(source: str, label: str, raw: Any, known: Mapping[str, Space]) -> Space:
+    loss = _loss(label, raw)
+    try:
+        return known[loss] if loss in known else find_space(loss)
+    except StudyError as error:
+        raise StudyError(f"{source}: families.{label}: {error}") from None
+
+
+def _axes(source: str, raw: dict[str, Any], spaces: Collection[Space]) -> dict[str, Axis]:
+    known = {name: axis for space in spaces for name, axis in space.hyperparameters.items()} | dict(HYPERPARAMETERS)
     axes = {}
     for name, spec in raw.items():
-        if name not in HYPERPARAMETERS:
-            raise StudyError(f"{source}: axes.{name}: no axis of this name{suggestion(name, HYPERPARAMETERS)}")
-        hyperparameter = HYPERPARAMETERS[name]
+        if name not in known:
+            raise StudyError(f"{source}: axes.{name}: no axis of this name{suggestion(name, known)}")
+        hyperparameter = known[name]
         if name not in PACK_AXES and name not in TRAINING_AXES:
             # Which values a loss takes is for each family of the study to say, once they are known.
             hyperparameter = replace(hyperparameter, above=None, least=None, below=None)
@@ -119,24 +143,21 @@ def _axes(source: str, raw: dict[str, Any]) -> dict[str, Axis]:
     return axes
 
 
-def _family(source: str, label: str, raw: Any, shared: Mapping[str, Axis]) -> Family:
+def _family(source: str, label: str, raw: Any, shared: Mapping[str, Axis], space: Space) -> Family:
     place = f"{source}: families.{label}"
     if raw == "default" or raw is None:
         raw = {} if raw is None else "default"
     elif not isinstance(raw, dict):
         raise StudyError(f"{place}: expected 'default' or a mapping of hyperparameters, got {raw!r}")
-    loss = raw.get("loss", label) if isinstance(raw, dict) else label
+    loss = _loss(label, raw)
     if loss == UNTRAINED:
         if isinstance(raw, dict) and set(raw) - {"loss"}:
             raise StudyError(f"{place}: untrained has no hyperparameters, got {sorted(set(raw) - {'loss'})}")
-        return Family(label, loss, {})
-    if not isinstance(loss, str) or loss not in SPACES:
-        known = [*SPACES, UNTRAINED]
-        raise StudyError(f"{place}: no family of this name{suggestion(str(loss), known)}")
-    own = SPACES[loss].hyperparameters
+        return Family(label, loss, {}, space)
+    own = space.hyperparameters
     private = {name: axis for name, axis in own.items() if name not in shared}
     if raw == "default":
-        return Family(label, loss, {name: default_axis(name, axis) for name, axis in private.items()})
+        return Family(label, loss, {name: default_axis(name, axis) for name, axis in private.items()}, space)
     axes = {name: fixed_axis(name, axis) for name, axis in private.items()}
     allowed = {**own, **TRAINING_AXES}
     for name, spec in raw.items():
@@ -147,7 +168,7 @@ def _family(source: str, label: str, raw: Any, shared: Mapping[str, Axis]) -> Fa
         if name in shared:
             raise StudyError(f"{place}.{name}: already in 'axes', shared by all families; remove one of the two")
         axes[name] = parse_axis(f"{place}.{name}", name, spec, allowed[name])
-    return Family(label, loss, axes)
+    return Family(label, loss, axes, space)
 
 
 def _seeds(source: str, raw: int | list[int]) -> tuple[int, ...]:
@@ -175,7 +196,7 @@ def _check_whole(study: Study) -> None:
     for family in study.families.values():
         for name in set(study.axes) & set(family.hyperparameters):
             place = f"{study.source}: axes.{name}: {family.label}"
-            check_levels(place, study.axes[name], SPACES[family.loss].hyperparameters[name])
+            check_levels(place, study.axes[name], family.space.hyperparameters[name])
     reference = study.analysis.reference
     if reference is not None and reference not in study.families:
         hint = suggestion(reference, study.families)

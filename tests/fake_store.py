@@ -1,11 +1,13 @@
 """A store as a sweep leaves it, with simulated outcomes instead of trained encoders."""
 
 import itertools
+import json
 import math
 
 import numpy as np
 import pandas as pd
 
+from robustness.plan.designs import family_axes
 from robustness.store import PLAN_SCHEMA, Row, prepare, write_pack, write_plan
 from robustness.trial import digest
 from search_spaces import Study, parse_study
@@ -36,7 +38,7 @@ def configurations(study: Study, label: str) -> list[dict]:
     family = study.families[label]
     if family.loss == "untrained":
         return [{}]
-    axes = {**study.axes, **family.axes}
+    axes = {axis.name: axis for axis in family_axes(study, family)}
     if study.design.kind == "grid":
         return [
             dict(zip(axes, values, strict=True)) for values in itertools.product(*(a.levels for a in axes.values()))
@@ -59,7 +61,9 @@ def planned_rows(study: Study) -> list[Row]:
                 "loss": study.families[label].loss, "seed": seed, "dataset": dataset, "encoder": "mlp",
                 "trial": text,
             }  # fmt: skip
-            rows.append({**blank, **row, **values})
+            known = {name: value for name, value in values.items() if name in blank}
+            extra = {name: value for name, value in values.items() if name not in blank}
+            rows.append({**blank, **row, **known, "extra_hyperparameters": json.dumps(extra) if extra else None})
     return rows
 
 

@@ -10,8 +10,8 @@ from analysis.table import Axis, Table
 BATCH_SIZES = (16, 64, 256)
 TEMPERATURES = tuple(float(f"{value:.12g}") for value in np.geomspace(0.05, 2.0, 5))
 AXES = (
-    Axis("batch_size", "log2", BATCH_SIZES, 16.0, 256.0),
-    Axis("temperature", "log", TEMPERATURES, 0.05, 2.0),
+    Axis("batch_size", "log2", BATCH_SIZES, 16.0, 256.0, default=256.0),
+    Axis("temperature", "log", TEMPERATURES, 0.05, 2.0, default=0.2),
 )
 GRID = pd.DataFrame([(b, t) for b in BATCH_SIZES for t in TEMPERATURES], columns=["batch_size", "temperature"])
 BLOCKS = np.repeat([0, 1, 2], 5)
@@ -83,7 +83,7 @@ def scattered(*, configurations: int = 40, seeds: int = 3, seed: int = 0, truth:
         "batch_size": rng.choice(BATCH_SIZES, configurations),
         "temperature": np.exp(rng.uniform(np.log(0.05), np.log(2.0), configurations)),
     })  # fmt: skip
-    axes = (AXES[0], Axis("temperature", "log", (), 0.05, 2.0))
+    axes = (AXES[0], Axis("temperature", "log", (), 0.05, 2.0, default=0.2))
     rows = runs(settings, truth(settings), seeds=seeds, rng=rng, seed_sd=0.004, noise_sd=0.003)
     return table({"hill": rows}, axes=axes, design="random")
 

@@ -161,7 +161,7 @@ def test_a_scattered_design_is_measured_too():
 
 
 def test_axes_that_are_not_logarithmic_have_no_octaves():
-    axes = (AXES[0], Axis("temperature", "linear", TEMPERATURES, 0.05, 2.0))
+    axes = (AXES[0], Axis("temperature", "linear", TEMPERATURES, 0.05, 2.0, default=0.2))
     row = one_row(measures(table({"f": _noiseless()}, axes=axes), seed=0), "worst_octave_drop", axis="temperature")
     assert np.isnan(row["estimate"])
     assert row["reason"] == "not a log axis"

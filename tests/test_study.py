@@ -55,6 +55,13 @@ MISTAKES = [
     ({"training.optimizer": "sdg"}, "training.optimizer: .*'sgd' or 'adamw', got 'sdg'"),
     ({"training.learning_rate": 0}, "training.learning_rate: .* got 0"),
     ({"training.momentum": 1}, "training.momentum: .* got 1"),
+    ({"training.micro_batch": 0}, "training.micro_batch: .* greater than or equal to 1, got 0"),
+    ({"training.micro_batch": 64.0}, "training.micro_batch: .* valid integer, got 64.0"),
+    ({"training.micro_batch": True}, "training.micro_batch: .* valid integer, got True"),
+    ({"training.micro_batch": "64"}, "training.micro_batch: .* valid integer, got '64'"),
+    ({"training.tile": -1}, "training.tile: .* greater than or equal to 1, got -1"),
+    ({"training.tile": [8]}, r"training.tile: .* valid integer, got \[8\]"),
+    ({"training.micro_batsh": 8}, "training.micro_batsh: no such key; did you mean 'micro_batch'?"),
     ({"design.kind": "sobol"}, "a sobol design needs 'configurations'"),
     ({"design.configurations": 8}, "a grid takes its size from the levels"),
     ({"analysis.reference": "dhle"}, "analysis.reference: no family of this study; did you mean 'dhel'?"),
@@ -111,6 +118,17 @@ def test_the_direction_follows_from_the_outcome_unless_given(outcome, direction)
     assert parse_study(changed(TINY, {"analysis.outcome": outcome}), "x").analysis.direction == direction
     given = {"analysis.outcome": outcome, "analysis.direction": "maximize"}
     assert parse_study(changed(TINY, given), "x").analysis.direction == "maximize"
+
+
+@pytest.mark.parametrize("key", ["micro_batch", "tile"])
+def test_what_saves_memory_is_null_unless_given_and_survives_being_written_out(key):
+    assert getattr(parse_study(TINY, "x").training, key) is None
+    null = changed(TINY, {})
+    null["training"][key] = None
+    assert parse_study(null, "x") == parse_study(TINY, "x")
+    given = parse_study(changed(TINY, {f"training.{key}": 16}), "x")
+    assert getattr(given.training, key) == 16
+    assert parse_study(given.written(), "x") == given
 
 
 def test_control_characters_are_one_line_too():

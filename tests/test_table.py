@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fake_store import small_study, write_store
 from simulated import GRID, hill, runs, study, table
 
 from analysis.cells import all_cells, axis_values, cells, unit_coordinate
+from analysis.lines import default_point
 from analysis.table import Axis, Table, from_store, worst_finite
 from robustness import store
 from search_spaces import parse_study
@@ -63,7 +65,7 @@ def test_a_stored_study_comes_back_as_a_table(tmp_path: Path) -> None:
     assert (len(found.trials), len(found.baseline), found.num_planned) == (20, 2, 22)
     assert found.shared == ("batch_size",)
     assert [axis.name for axis in found.axes["nt_xent"]] == ["batch_size", "temperature"]
-    assert found.axes["nt_xent"][1] == Axis("temperature", "log", (0.1, 0.316227766017, 1.0), 0.1, 1.0)
+    assert found.axes["nt_xent"][1] == Axis("temperature", "log", (0.1, 0.316227766017, 1.0), 0.1, 1.0, default=0.2)
     assert [axis.name for axis in found.axes["soft"]] == ["batch_size", "bandwidth"]
     assert "untrained" not in found.axes
 
@@ -98,6 +100,26 @@ def test_an_outcome_without_a_chance_level_has_the_worst_finite_value_as_floor(t
     found = from_store(tmp_path)
     assert found.selection == "final_loss"
     assert found.floor == pytest.approx(2.9)
+
+
+def test_an_axis_has_the_default_of_its_own_loss(tmp_path: Path) -> None:
+    shared = {"temperature": {"values": [0.1, 0.5]}, "learning_rate": {"values": [0.01, 0.1]}}
+    families: dict = {name: {} for name in ("nt_xent", "alpha_entropy", "siglip")}
+    families |= {"nt_xent_vrns": {"weight": {"values": [1, 30]}}, "align_uniform": {"weight": {"values": [1, 30]}}}
+    write_store(tmp_path, small_study(axes=shared, families=families))
+    table = from_store(tmp_path)
+    defaults = {family: {axis.name: axis.default for axis in axes} for family, axes in table.axes.items()}
+    assert {family: found.pop("learning_rate") for family, found in defaults.items()} == dict.fromkeys(families, 0.1)
+    assert defaults == {
+        "nt_xent": {"temperature": 0.2},
+        "alpha_entropy": {"temperature": 0.5},
+        "siglip": {"temperature": 0.1},
+        "nt_xent_vrns": {"temperature": 0.2, "weight": 30.0},
+        "align_uniform": {"weight": 1.0},
+    }
+    found = cells(table, "digits", "alpha_entropy", "linear_top1")
+    assert found is not None
+    assert default_point(found) == ({"temperature": 0.5, "learning_rate": 0.1}, "")
 
 
 def test_a_scattered_study_has_levels_on_lists_only(tmp_path: Path) -> None:

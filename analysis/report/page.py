@@ -18,9 +18,9 @@ from analysis.report.prose import answer
 from analysis.report.results import Results, compute, has_failed
 from analysis.report.score import Column, Row, columns, notes, score_rows
 from analysis.report.surface_frames import surface_frames
+from analysis.stored import read_study
 from analysis.table import from_store
 from robustness import store
-from search_spaces import parse_study
 from search_spaces.datasets import DATASETS
 
 PACKAGE = Path(__file__).parent.parent
@@ -125,8 +125,8 @@ def _write_tables(results: Results, folder: Path) -> list[tuple[str, str]]:
 
 
 def _render(folder: Path, results: Results, parts: Sequence[Part], tables: list[tuple[str, str]]) -> str:
-    study = parse_study(store.read_study(folder), str(folder / "study.yaml"))
     planned, stored = store.read_plan(folder), store.read(folder)
+    study = read_study(folder, planned)
     return _templates().get_template("report.html.j2").render(
         study=study.name,
         outcome=quantity(results.table.outcome),

@@ -65,8 +65,9 @@ class Anchors:
     @property
     def with_other_view(self) -> Pairs:
         """The similarities with the other view's embeddings only."""
-        layers = torch.tensor(self.other_views * (len(self.rows) // len(self.other_views)), device=self.rows.device)
-        return self.similarities[torch.arange(len(self.rows)), :, layers, None]
+        turns = self.similarities.unflatten(0, (-1, len(self.other_views)))  # type: ignore[no-untyped-call]
+        layers = [turns[:, turn, :, layer, None] for turn, layer in enumerate(self.other_views)]
+        return torch.stack(layers, dim=1).flatten(0, 1)
 
     @property
     def distances(self) -> Pairs:
@@ -107,8 +108,9 @@ class Anchors:
         count = torch.arange(1, x.shape[-1] + 1, dtype=x.dtype, device=x.device)
         # mu if the first `count` weights are positive; they are as long as the last of them is above it.
         mu = (largest_first.cumsum(-1) - 1) / count
+        # 0 only for NaN, which is for the training loop to find.
         support = (largest_first > mu).sum(-1, keepdim=True)
-        return (x - mu.gather(-1, support - 1)).clamp_min(0).view_as(pairs)
+        return (x - mu.gather(-1, (support - 1).clamp_min(0))).clamp_min(0).view_as(pairs)
 
     def _negatives(self, pairs: Pairs, fill: float) -> Pairs:
         negatives: Tensor = _FillOwn.apply(pairs, self.products.start, fill)

@@ -46,8 +46,8 @@ class Loss:
             TypeError: a hyperparameter is missing, unknown or no number.
         """
         _check_embeddings(self.name, u, v)
-        if tile is not None and tile < 1:
-            raise ValueError(f"{self.name}: tile: expected at least 1 anchor, got {tile}")
+        if tile is not None and (isinstance(tile, bool) or not isinstance(tile, int) or tile < 1):
+            raise ValueError(f"{self.name}: tile: expected a whole number of at least 1, got {tile!r}")
         self._check_hyperparameters(u, hyperparameters)
         return self.compute(u, v, tile=tile, **hyperparameters)
 

@@ -103,5 +103,5 @@ class _UnitRows(torch.autograd.Function):
 
 
 def _per_member(hyperparameter: float | Tensor, members: torch.Size, views: Tensor) -> Hyperparameter:
-    value = torch.as_tensor(hyperparameter, dtype=views.dtype, device=views.device)
+    value = hyperparameter.to(views) if isinstance(hyperparameter, Tensor) else views.new_full((), hyperparameter)
     return value.expand(members).reshape(-1, 1, 1, 1)

@@ -108,8 +108,8 @@ def kcl_linear_gaussian(anchors: Anchors, *, bandwidth: Hyperparameter, gamma: H
 
 def power(r: Tensor, exponent: Hyperparameter | float) -> Tensor:
     """r^exponent, with value and slope 0 where r is rounding: below 1 the slope at 0 is infinite."""
-    positive = r > _rounding(r)
-    return torch.where(positive, torch.where(positive, r, 1.0).pow(exponent), 0.0)
+    rounding = r <= _rounding(r)
+    return torch.where(rounding, 0.0, torch.where(rounding, 1.0, r).pow(exponent))
 
 
 def _rounding(r: Tensor) -> float:

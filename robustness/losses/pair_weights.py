@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from robustness.losses.anchors import Anchors, Hyperparameter, Pairs, PerAnchor
+from robustness.losses.kernel import power
 
 
 def alpha_entropy(anchors: Anchors, *, temperature: Hyperparameter) -> PerAnchor:
@@ -63,7 +64,7 @@ def alpha_square(anchors: Anchors, *, temperature: Hyperparameter) -> PerAnchor:
 def alpha_direct_backprop(anchors: Anchors, *, exponent: Hyperparameter, temperature: Hyperparameter) -> PerAnchor:
     """`alpha_direct` with the gradient through the weights: the ablation, the same value, another gradient.
 
-    Below exponent 2 the weights have infinite slope at q = 0: there q is raised to rounding, without slope.
+    Below exponent 2 the weights have infinite slope at q = 0: a q that is rounding counts as 0, without slope.
 
     Args:
         exponent: of the distance; positive.
@@ -77,7 +78,7 @@ def _half_squared(anchors: Anchors) -> Pairs:
 
 
 def _direct(q: Pairs, anchors: Anchors, exponent: Hyperparameter, temperature: Hyperparameter) -> Pairs:
-    return anchors.softmax(-q.clamp_min(torch.finfo(q.dtype).eps).pow(exponent / 2) / temperature)
+    return anchors.softmax(-power(q, exponent / 2) / temperature)
 
 
 def _weighted(anchors: Anchors, weights: Tensor) -> PerAnchor:

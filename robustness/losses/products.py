@@ -111,6 +111,7 @@ class _MutualSimilarities(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (rows,) = ctx.saved_tensors
         # torch transposes a matrix fast, but not a batch of them: 0.2 against 0.6 ms for one of 512 x 512.
-        transposed = gradient[0].T.contiguous()[None] if len(gradient) == 1 else gradient.mT.contiguous()
+        by_columns = gradient[0].T if len(gradient) == 1 else gradient.mT
+        transposed = by_columns.clone(memory_format=torch.contiguous_format).view_as(gradient)
         toward_rows: Tensor = transposed.add_(gradient) @ rows
         return toward_rows

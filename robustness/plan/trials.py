@@ -10,7 +10,7 @@ from robustness.data import AUGMENTATIONS
 from robustness.metrics import measured_columns
 from robustness.models import ENCODERS
 from robustness.plan.designs import Configuration, configurations, num_configurations
-from robustness.store import HYPERPARAMETER_COLUMNS, NUMERIC_OUTCOMES, PLAN_SCHEMA
+from robustness.store import HYPERPARAMETER_COLUMNS, NUMERIC_OUTCOMES, PLAN_SCHEMA, TRIALS_SCHEMA
 from robustness.trial import Trial, canonical_json, pack_id
 from search_spaces.axes import StudyError, suggestion
 from search_spaces.datasets import DATASETS
@@ -64,6 +64,7 @@ def check(study: Study) -> None:
     if study.model.encoder not in ENCODERS:
         hint = suggestion(study.model.encoder, dict(ENCODERS))
         raise StudyError(f"{place}: model.encoder: no encoder of this name{hint}")
+    _check_hyperparameters(study)
     _check_outcome(study)
     _check_batches(study)
     count = (
@@ -75,6 +76,15 @@ def check(study: Study) -> None:
     )
     if count > MOST_TRIALS:
         raise StudyError(f"{place}: the study plans {count:,} trials; expected at most {MOST_TRIALS:,}")
+
+
+def _check_hyperparameters(study: Study) -> None:
+    """Those of installed packages become columns when results are analysed."""
+    for family in study.families.values():
+        for name in family.hyperparameters:
+            if name in TRIALS_SCHEMA.names and name not in HYPERPARAMETER_COLUMNS:
+                rule = "a column of the results has this name; call the hyperparameter otherwise"
+                raise StudyError(f"{study.source}: families.{family.label}.{name}: {rule}")
 
 
 def _check_outcome(study: Study) -> None:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from robustness.losses.installed import find_loss
 from robustness.plan import extend, plan
 from robustness.store import prepare, read, read_plan, read_study, stored_packs, write_plan
+from search_spaces.axes import StudyError
+from search_spaces.families import UNTRAINED
 from search_spaces.study import Study
 
 
@@ -53,6 +56,7 @@ def sweep(study: Study, folder: Path, *, address: str | None = None) -> Summary:
 def freeze(study: Study, folder: Path) -> pd.DataFrame:
     """Write the plan before anything runs; where there is one, keep it or extend it."""
     new = plan(study)
+    _check_losses(study)
     if (folder / "plan.parquet").exists():
         planned = read_plan(folder)
         new = extend(folder, planned, read_study(folder), study)
@@ -63,3 +67,14 @@ def freeze(study: Study, folder: Path) -> pd.DataFrame:
         prepare(folder)
     write_plan(folder, new, study.written())
     return new
+
+
+def _check_losses(study: Study) -> None:
+    """Import every loss before anything is written, so that a broken package is one line."""
+    for label, family in study.families.items():
+        if family.loss == UNTRAINED:
+            continue
+        try:
+            find_loss(family.loss)
+        except StudyError as error:
+            raise StudyError(f"{study.source}: families.{label}: {error}") from None

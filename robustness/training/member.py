@@ -8,14 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from robustness.losses import LOSSES
+from robustness.losses.installed import find_loss
 from robustness.models import Network, build
 from robustness.plan import num_updates, steps_per_epoch
+from robustness.training.gradient_cache import backward_in_micro_batches
 from robustness.training.schedule import learning_rates
 from robustness.trial import Status, Trial
 from search_spaces.datasets import DATASETS
 
 Images = Float[Tensor, "n channels height width"]
+Embeddings = Float[Tensor, "n dim"]
 
 PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
@@ -44,6 +46,9 @@ class Member:
         self.outcomes: dict[str, Any] = {}
         self.evaluate_seconds = 0.0
         if trial.training is not None:
+            known = {"num_images": float(DATASETS[trial.data["dataset"]].num_train)}
+            bound = find_loss(trial.loss).space.bound
+            self.hyperparameters |= {name: value for name, value in known.items() if name in bound}
             self.optimizer = _optimizer(trial.training, self.network)
             self.learning_rates = learning_rates(
                 trial.training, total=num_updates(trial), steps_per_epoch=steps_per_epoch(trial)
@@ -55,18 +60,31 @@ class Member:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rates[self.updates]
         self.network.train()
-        z = self.network(torch.cat(views).to(self.dtype))[1]
-        first, second = z.chunk(2)
-        loss = LOSSES[self.trial.loss](first, second, **self.hyperparameters)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        micro_batch = self.trial.training.get("micro_batch")
+        loss = backward_in_micro_batches(
+            self.network,
+            views,
+            self._loss,
+            embed=self._embed,
+            micro_batch=len(views[0]) if micro_batch is None else micro_batch,
+        )
         clip_norm = self.trial.training.get("clip_norm")
         if clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip_norm)
         self.optimizer.step()
         self.updates += 1
-        self.loss_sum += loss.detach()
+        self.loss_sum += loss
         self.losses_summed += 1
+
+    def _embed(self, images: Images) -> Embeddings:
+        embeddings: Embeddings = self.network(images.to(self.dtype))[1]
+        return embeddings
+
+    def _loss(self, first: Embeddings, second: Embeddings) -> Tensor:
+        assert self.trial.training is not None
+        loss, tile = find_loss(self.trial.loss), self.trial.training.get("tile")
+        return loss.compute(first, second, tile=tile, **self.hyperparameters)
 
     def close_epoch(self) -> None:
         """Keep the epoch's mean loss; a loss, gradient or weight that was not finite means `diverged`.

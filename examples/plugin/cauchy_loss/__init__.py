@@ -1,0 +1,1 @@
+"""NT-Xent with a Cauchy kernel, as a package beside `robustness`."""
