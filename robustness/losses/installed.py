@@ -11,7 +11,7 @@ from robustness.losses import LOSSES, Loss
 from search_spaces.axes import StudyError
 from search_spaces.families import find_space
 from search_spaces.hyperparameters import Space
-from search_spaces.installed import LOSS_GROUP, announced, describe, load
+from search_spaces.installed import LOSS_GROUP, describe, load
 
 
 def find_loss(name: str) -> Loss:

@@ -12,7 +12,6 @@ Source:
     arXiv:2201.12680.
 """
 
-import torch
 from torch import Tensor
 
 from robustness.losses.anchors import Anchors, Hyperparameter, Pairs, PerAnchor
