@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from search_spaces.dimensions import planned
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised whenever the same trial would score differently, so that old and new results never mix."""
 
 Status = Literal["ok", "diverged", "out_of_memory", "timeout", "stopped", "error"]

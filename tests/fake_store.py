@@ -120,7 +120,7 @@ def trial_and_history(row: Row, *, failed: bool):
         "slice_size": 8,
         "fused": True,
     }
-    source = {"code_version": "0.1.0", "protocol_version": 1, "torch_version": "2.9.0"}
+    source = {"code_version": "0.1.0", "protocol_version": 2, "torch_version": "2.9.0"}
     if failed:
         return {**known, **done, **cost, **source, "status": "diverged", "error": "loss is not finite"}, []
     measured = outcomes(row)

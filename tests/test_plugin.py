@@ -19,7 +19,7 @@ from analysis.stored import read_study
 from analysis.table import Axis, from_store
 from robustness import store
 from robustness.losses import LOSSES
-from robustness.losses.installed import find_loss
+from robustness.losses.installed import find_loss, installed_loss
 from robustness.plan import plan
 from search_spaces import StudyError, parse_study
 from search_spaces.families import SPACES, find_space
@@ -46,7 +46,7 @@ LOSS = "def loss(u, v, *, width):\n    return (u * v).sum(-1).mean(-1) * width"
 def install(tmp_path, monkeypatch):
     """Put a package on the path as an installer would: modules, and entry points in its metadata."""
     announced.cache_clear()
-    find_loss.cache_clear()
+    installed_loss.cache_clear()
 
     def put(package="mine", *, space=GOOD, loss=LOSS, name="my_loss", losses=None, spaces=None):
         site = tmp_path / package
@@ -65,7 +65,7 @@ def install(tmp_path, monkeypatch):
 
     yield put
     announced.cache_clear()
-    find_loss.cache_clear()
+    installed_loss.cache_clear()
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def example(monkeypatch, tmp_path):
     for module in [name for name in sys.modules if name.startswith("cauchy_loss")]:
         del sys.modules[module]
     announced.cache_clear()
-    find_loss.cache_clear()
+    installed_loss.cache_clear()
 
 
 def installed(folder):

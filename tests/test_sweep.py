@@ -188,6 +188,6 @@ def test_rows_hold_the_plan_the_result_and_the_versions():
     (row,) = trial_rows(planned, [result])
     assert (row["family"], row["linear_top1"], row["updates"], row["threads"]) == ("nt_xent", 0.5, 5, 1)
     assert row["code_version"]
-    assert row["protocol_version"] == 1
+    assert row["protocol_version"] == 2
     (epoch,) = history_rows(planned, [result])
     assert (epoch["epoch"], epoch["images"], epoch["knn_top1"]) == (1.0, 320, 0.5)

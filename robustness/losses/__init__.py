@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from robustness.losses.anchors import Anchors
 from robustness.losses.checks import Loss
 from robustness.losses.decorrelation import barlow_twins, vicreg
 from robustness.losses.info_nce import dcl, dhel, dhel_sum, info_nce, nt_xent
@@ -30,7 +29,8 @@ from robustness.losses.pair_weights import (
     alpha_inverse,
     alpha_square,
 )
-from robustness.losses.pairwise import PairwiseLoss
+from robustness.losses.pairwise.anchors import Anchors
+from robustness.losses.pairwise.loss import PairwiseLoss
 from robustness.losses.phi_psi import (
     info_nce_epsilon,
     lifted_structured,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from robustness.losses.engine import evaluate
-from robustness.losses.pairwise import PairwiseLoss
+from robustness.losses.pairwise.evaluation import evaluate
+from robustness.losses.pairwise.loss import PairwiseLoss
 from search_spaces.axes import suggestion
 from search_spaces.hyperparameters import Space
 

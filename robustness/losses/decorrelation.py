@@ -7,7 +7,7 @@ rotations of the embedding space, since the dimensions themselves are decorrelat
 import torch
 from torch import Tensor
 
-from robustness.losses.anchors import Embeddings, PerMember
+from robustness.losses.pairwise.anchors import Embeddings, PerMember
 
 
 def barlow_twins(u: Embeddings, v: Embeddings, *, redundancy_weight: float | Tensor) -> PerMember:

@@ -12,7 +12,7 @@ overflow as the loss's fragility.
 
 import torch
 
-from robustness.losses.anchors import Anchors, Hyperparameter, PerAnchor
+from robustness.losses.pairwise.anchors import Anchors, Hyperparameter, PerAnchor
 
 
 def log_ratio(anchors: Anchors, temperature: Hyperparameter) -> PerAnchor:

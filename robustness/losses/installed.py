@@ -20,11 +20,12 @@ def find_loss(name: str) -> Loss:
     Raises:
         StudyError: there is no such loss, or its package breaks a rule; one line that names both.
     """
-    return LOSSES[name] if name in LOSSES else _installed_loss(name)
+    return LOSSES[name] if name in LOSSES else installed_loss(name)
 
 
 @cache
-def _installed_loss(name: str) -> Loss:
+def installed_loss(name: str) -> Loss:
+    """The loss of a family of an installed package."""
     space = find_space(name)
     place, function = describe(LOSS_GROUP, name), load(LOSS_GROUP, name)
     rule = _broken_rule(function, space)

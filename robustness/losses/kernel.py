@@ -18,7 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robustness.losses.anchors import Anchors, Hyperparameter, PerAnchor
+from robustness.losses.pairwise.anchors import Anchors, Hyperparameter, PerAnchor
 
 Kernel = Callable[[Tensor], Tensor]
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from robustness.losses.anchors import Anchors, Hyperparameter, PerAnchor
 from robustness.losses.info_nce import log1p_exp, nt_xent
 from robustness.losses.kernel import power
+from robustness.losses.pairwise.anchors import Anchors, Hyperparameter, PerAnchor
 
 
 def uniformity(

@@ -14,8 +14,8 @@ Source:
 
 from torch import Tensor
 
-from robustness.losses.anchors import Anchors, Hyperparameter, Pairs, PerAnchor
 from robustness.losses.kernel import power
+from robustness.losses.pairwise.anchors import Anchors, Hyperparameter, Pairs, PerAnchor
 
 
 def alpha_entropy(anchors: Anchors, *, temperature: Hyperparameter) -> PerAnchor:

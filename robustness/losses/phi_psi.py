@@ -12,8 +12,8 @@ Source:
 import torch
 from torch import Tensor
 
-from robustness.losses.anchors import Anchors, Hyperparameter, PerAnchor
 from robustness.losses.info_nce import log1p_exp, log_ratio, log_ratio_at_1
+from robustness.losses.pairwise.anchors import Anchors, Hyperparameter, PerAnchor
 
 
 def info_nce_epsilon(anchors: Anchors, *, temperature: Hyperparameter, epsilon: Hyperparameter) -> PerAnchor:

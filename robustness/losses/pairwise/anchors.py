@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from robustness.losses.products import MutualProducts, Products
+from robustness.losses.pairwise.products import MutualProducts, Products
 
 Embeddings: TypeAlias = Float[Tensor, "*members images dim"]
 PerMember: TypeAlias = Float[Tensor, "*members"]

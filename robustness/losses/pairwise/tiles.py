@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from robustness.losses.anchors import Anchors
-from robustness.losses.pairwise import Own, PairwiseLoss
-from robustness.losses.products import Products
+from robustness.losses.pairwise.anchors import Anchors
+from robustness.losses.pairwise.loss import Own, PairwiseLoss
+from robustness.losses.pairwise.products import Products
 
 
 class Tiled(torch.autograd.Function):

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from robustness.losses.anchors import Anchors, Embeddings, Hyperparameter, PerMember
-from robustness.losses.pairwise import Own, PairwiseLoss
-from robustness.losses.products import MutualProducts, Products
-from robustness.losses.tiles import Tiled
+from robustness.losses.pairwise.anchors import Anchors, Embeddings, Hyperparameter, PerMember
+from robustness.losses.pairwise.loss import Own, PairwiseLoss
+from robustness.losses.pairwise.products import MutualProducts, Products
+from robustness.losses.pairwise.tiles import Tiled
 
 DENSE_PAIRS, TILE_PAIRS, MOST_TILE = 2**18, 2**21, 256
 """On a CPU: dense up to so many pairs in a direction, all members together; about so many pairs and at most so

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from robustness.losses.pairwise import Views
+from robustness.losses.pairwise.loss import Views
 
 KEPT_TILE = 256
 """Rows of a block that is kept for the gradient."""

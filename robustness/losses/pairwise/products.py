@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from robustness.losses.log_sums import LogSumExp, MutualLogSumExp
-from robustness.losses.pairwise import Views
+from robustness.losses.pairwise.log_sums import LogSumExp, MutualLogSumExp
+from robustness.losses.pairwise.loss import Views
 
 
 @dataclass(frozen=True)
