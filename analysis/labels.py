@@ -109,6 +109,11 @@ def listed(names: list[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
+def shortened(names: list[str], *, most: int = 6) -> str:
+    """The same for a sentence: of more names than `most` the first four, `and 30 others`."""
+    return listed(names if len(names) <= most else [*names[:4], f"{len(names) - 4} others"])
+
+
 def counted(count: int, noun: str) -> str:
     """`1 trial`, `2 trials`, `1,050 trials`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

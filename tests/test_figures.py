@@ -16,7 +16,7 @@ from analysis.figures import (
     surface_figure,
     tolerance_figure,
 )
-from analysis.labels import listed, quantity, share
+from analysis.labels import listed, quantity, share, shortened
 from analysis.table import Axis
 
 BATCH_SIZE = Axis("batch_size", "log2", (16, 64), 16.0, 64.0)
@@ -216,3 +216,5 @@ def test_numbers_are_written_for_readers():
     assert quantity("z_effective_rank").title == "effective rank of embeddings"
     assert [share(value) for value in (0.0, 0.001, 0.333, 0.999, 1.0)] == ["0 %", "<1 %", "33 %", ">99 %", "100 %"]
     assert listed(["a", "b", "c"]) == "a, b and c"
+    assert shortened(list("abcdef")) == "a, b, c, d, e and f"
+    assert shortened(list("abcdefg")) == "a, b, c, d and 3 others"

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.comparison import VERDICTS
 from analysis.figures import Level
-from analysis.labels import Quantity, counted, listed, quantity, setting, share
+from analysis.labels import Quantity, counted, quantity, setting, share, shortened
 from analysis.report.results import Results, has_failed, setting_means, untrained_level
 
 _NEARLY_ALL = 0.8
@@ -36,7 +36,9 @@ def _against(results: Results) -> Iterator[str]:
         for verdict in VERDICTS
         if verdict in set(rows["verdict"])
     }
-    parts = [f"{listed(names)} {'is' if len(names) == 1 else 'are'} {verdict}" for verdict, names in verdicts.items()]
+    parts = [
+        f"{shortened(names)} {'is' if len(names) == 1 else 'are'} {verdict}" for verdict, names in verdicts.items()
+    ]
     reference, shown = results.table.reference, quantity(results.table.outcome)
     margin = f" (equivalent: within {shown.difference(results.table.equivalence)})" if "equivalent" in verdicts else ""
     yield f"Averaged over its settings and paired with {reference} seed by seed, {'; '.join(parts)}{margin}."
@@ -181,7 +183,7 @@ def _failures(results: Results, dataset: str) -> Iterator[str]:
         yield f"None of the {counted(len(trials), 'trial')} failed."
     else:
         counts = failed["family"].value_counts(sort=False)
-        by_family = listed([f"{family} {counts[family]:,}" for family in table.axes if family in counts])
+        by_family = shortened([f"{family} {counts[family]:,}" for family in table.axes if family in counts])
         floor = quantity(table.outcome).text(table.floor_of(dataset, table.outcome))
         yield (
             f"{len(failed):,} of {counted(len(trials), 'trial')} failed ({by_family}); in this outcome they "
@@ -195,7 +197,7 @@ def _trained(results: Results) -> pd.DataFrame:
 
 
 def _names(scores: pd.DataFrame) -> str:
-    return listed([str(family) for family in scores["family"]])
+    return shortened([str(family) for family in scores["family"]])
 
 
 def _missing_mass(results: Results) -> str:
