@@ -15,10 +15,8 @@ from loss_memory import can_measure, ours, peak_above_idle, two_views
 from loss_peers import PEERS, SETTINGS, LossFunction
 from matrix_floor import floors
 
-# Below this size the resident set of a process says more about the allocator than about the loss.
-SMALLEST_MEMORY_SIZE = 1024
-# Each figure is a process; where there is nothing to compare with, large batches are enough.
-SMALLEST_MEMORY_SIZE_ALONE = 4096
+# Each figure is a fresh process; below this size it says more about the allocator than about the loss.
+SMALLEST_MEMORY_SIZE = 4096
 Clock = Callable[[], float]
 # From here on one call takes so long that a warm-up would only double it.
 LARGEST_WARM_UP_SIZE = 4096
@@ -112,8 +110,7 @@ def alternating_medians(
 def peak_memory(family: str, size: int, limits: Limits) -> dict[str, float]:
     """Peak bytes above idle of ours, and of plain torch where there is one within the memory limit."""
     plain = PEERS.get(family, {}).get("plain")
-    smallest = SMALLEST_MEMORY_SIZE if plain is not None else SMALLEST_MEMORY_SIZE_ALONE
-    if not limits.memory or size < smallest or not can_measure():
+    if not limits.memory or size < SMALLEST_MEMORY_SIZE or not can_measure():
         return {}
     contenders = ["ours", "plain"] if plain is not None and plain.peak_bytes(size) <= limits.memory_bytes else ["ours"]
     return {

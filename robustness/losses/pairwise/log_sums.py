@@ -86,7 +86,8 @@ class MutualLogSumExp(torch.autograd.Function):
             if ctx.mutual:
                 exponentials = logits.exp_()
                 energies[:, block.rows] += exponentials.sum(-1, keepdim=True)
-                energies[:, block.mirrored] += exponentials[:, :, block.columns_mirrored].sum(1).unsqueeze(-1)
+                if block.mirrored.start < block.mirrored.stop:
+                    energies[:, block.mirrored] += exponentials[:, :, block.columns_mirrored].sum(1).unsqueeze(-1)
             else:
                 energies[:, block.rows] = logits.logsumexp(-1, keepdim=True)
             kept += [logits] if tile is None else []
@@ -105,7 +106,6 @@ class MutualLogSumExp(torch.autograd.Function):
         weights = gradient * energies.neg().exp() if ctx.mutual else gradient
         toward_rows, scratch = torch.zeros_like(rows), _Buffer(rows)
         for block, logits in tiles:
-            here = rows[:, block.rows]
             if ctx.mutual:
                 exponentials = logits if kept else logits.exp_()
                 pairs = scratch.take(logits.shape)
@@ -113,7 +113,8 @@ class MutualLogSumExp(torch.autograd.Function):
             else:
                 pairs = (logits - energies[:, block.rows]).exp_().mul_(weights[:, block.rows])
             toward_rows[:, block.rows].baddbmm_(pairs, rows[:, block.columns])
-            toward_rows[:, block.mirrored].baddbmm_(pairs[:, :, block.columns_mirrored].mT, here)
+            if block.mirrored.start < block.mirrored.stop:
+                toward_rows[:, block.mirrored].baddbmm_(pairs[:, :, block.columns_mirrored].mT, rows[:, block.rows])
         toward_scale = None
         if ctx.needs_input_grad[1]:
             toward_scale = (rows * toward_rows).sum((-2, -1), keepdim=True) / 2
@@ -161,9 +162,10 @@ def _logits(
         shape = torch.Size((groups, here.shape[1], there.shape[1]))
         logits = rows.new_empty(shape) if keep else buffer.take(shape)
         torch.bmm(here * scale, there.mT, out=logits)
-        distance = num_rows if negatives == "same view" else num_rows // 2
-        for other in (-distance, 0, distance):
-            logits.diagonal(block.rows.start + other - block.columns.start, 1, 2).fill_(-torch.inf)
+        distances = (0,) if negatives == "same view" else (-num_rows // 2, 0, num_rows // 2)
+        for first_own in (block.rows.start + distance - block.columns.start for distance in distances):
+            if -shape[1] < first_own < shape[2]:
+                logits.diagonal(first_own, 1, 2).fill_(-torch.inf)
         yield block, logits
 
 
