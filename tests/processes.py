@@ -17,11 +17,16 @@ def robustness(*arguments: object, cwd: Path, **options: object) -> subprocess.C
 
 def start(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
     """Start the command and go on; what it complains about goes to the file `stderr`."""
-    with (cwd / "stderr").open("wb") as errors:
-        return subprocess.Popen(
-            [sys.executable, "-m", "robustness.cli", *map(str, arguments)],
-            cwd=cwd, stdout=subprocess.DEVNULL, stderr=errors,
-        )  # fmt: skip
+    # A shell makes its background jobs ignore SIGINT, and what they start inherits that.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with (cwd / "stderr").open("wb") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-m", "robustness.cli", *map(str, arguments)],
+                cwd=cwd, stdout=subprocess.DEVNULL, stderr=errors,
+            )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, ours)
 
 
 def descendants(pid: int) -> list[int]:
