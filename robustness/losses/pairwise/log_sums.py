@@ -63,9 +63,9 @@ class LogSumExp(torch.autograd.Function):
 class MutualLogSumExp(torch.autograd.Function):
     """The same for rows that are each other's candidates: what an anchor is to a negative, that is to the anchor.
 
-    A matrix that is kept whole takes 2 products of its size, forward and backward. In tiles it is formed again
-    for the gradient, but each time only from the diagonal on: 2 products again. A single pass over tiles would
-    take 3, since when it is at one row it can't know the sums of later ones.
+    Blocks of rows are formed from the diagonal on and kept for the gradient, or in tiles formed again for it: then
+    2 products of the matrix's size in all. A single pass over tiles would take 3, since when it is at one row it
+    can't know the sums of later ones.
     """
 
     @staticmethod
@@ -76,7 +76,7 @@ class MutualLogSumExp(torch.autograd.Function):
             rows: unit vectors of shape (groups, rows, dim): those of one view for `same view`, else of both.
             scale: of shape (groups, 1, 1), positive.
             negatives: which views a row is compared with.
-            tile: rows at a time, in O(rows * tile) memory; None keeps the matrix for the gradient.
+            tile: rows at a time, in O(rows * tile) memory; None keeps the blocks for the gradient.
         """
         ctx.negatives, ctx.tile, ctx.mutual = negatives, tile, _needs_no_shift(scale)
         blocks = _blocks(rows.shape[1], negatives, tile or KEPT_TILE, mutual=ctx.mutual)

@@ -49,7 +49,7 @@ class MutualProducts:
     Args:
         views: of shape (members, 2, images, dim).
         negatives: which views an anchor is compared with; `both views` is view 1 first, for either.
-        tile: rows at a time of the matrix whose log-sums are asked for; None keeps it whole.
+        tile: rows at a time of the matrix whose log-sums are asked for; None keeps it for the gradient.
     """
 
     views: Tensor
