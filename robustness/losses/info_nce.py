@@ -11,6 +11,7 @@ overflow as the loss's fragility.
 """
 
 import torch
+from torch.nn.functional import softplus
 
 from robustness.losses.pairwise.anchors import Anchors, Hyperparameter, PerAnchor
 
@@ -22,12 +23,12 @@ def log_ratio(anchors: Anchors, temperature: Hyperparameter) -> PerAnchor:
 
 def log_ratio_at_1(anchors: Anchors) -> PerAnchor:
     """The same at temperature 1."""
-    return log_ratio(anchors, torch.ones_like(anchors.rows[:, :1, :1, None]))
+    return log_ratio(anchors, torch.ones_like(anchors.positive[:, :1]))
 
 
 def log1p_exp(x: PerAnchor) -> PerAnchor:
-    """log(1 + e^x), exact to rounding for every x (softplus cuts off at 20)."""
-    return torch.logaddexp(x, torch.zeros_like(x))
+    """log(1 + e^x), exact to rounding for every x: from 40 on it is x, in float64 too (not so from the default, 20)."""
+    return softplus(x, threshold=40)
 
 
 def info_nce(anchors: Anchors, *, temperature: Hyperparameter) -> PerAnchor:

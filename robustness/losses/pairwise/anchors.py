@@ -19,7 +19,6 @@ from robustness.losses.pairwise.products import MutualProducts, Products
 Embeddings: TypeAlias = Float[Tensor, "*members images dim"]
 PerMember: TypeAlias = Float[Tensor, "*members"]
 
-Rows: TypeAlias = Float[Tensor, "members rows dim"]
 Pairs: TypeAlias = Float[Tensor, "members rows views images"]
 PerAnchor: TypeAlias = Float[Tensor, "members rows 1 1"]
 Hyperparameter: TypeAlias = Float[Tensor, "members 1 1 1"]
@@ -30,18 +29,14 @@ class Anchors:
     """Some anchors, and what they are compared with.
 
     Args:
-        rows: the anchors, of length 1.
-        partners: their positives, of length 1.
-        products: inner products with every image's embeddings, one layer per view compared with. Those with the
-            anchor's own image are among them, and are no negatives.
+        products: inner products with the positives, and with every image's embeddings, one layer per view compared
+            with. Those with the anchor's own image are among the latter, and are no negatives.
         num_images: M, of the whole batch.
         other_views: the layer of the other view, for members in turn.
         symmetric: the products reach from the rows' own images to the last; those before stand for their mirror
             images, so that what lies beyond the rows counts twice.
     """
 
-    rows: Rows
-    partners: Rows
     products: Products | MutualProducts
     num_images: int
     other_views: tuple[int, ...] = (0,)
@@ -52,15 +47,15 @@ class Anchors:
         """Inner products with all candidates: -1 to 1."""
         return self.products.similarities()
 
-    @property
+    @cached_property
     def positive(self) -> PerAnchor:
         """Similarity with the positive."""
-        return (self.rows * self.partners).sum(-1)[..., None, None]
+        return self.products.positives()
 
     @property
     def positive_distance(self) -> PerAnchor:
         """Squared distance to the positive; from the difference, which stays exact as the two become equal."""
-        return (self.rows - self.partners).square().sum(-1)[..., None, None]
+        return self.products.positive_distances()
 
     @property
     def with_other_view(self) -> Pairs:
@@ -86,7 +81,8 @@ class Anchors:
         """The sum over negatives."""
         negatives = self._negatives(pairs, 0.0)
         total = negatives.sum((-2, -1), keepdim=True)
-        return total + negatives[..., self.rows.shape[1] :].sum((-2, -1), keepdim=True) if self.symmetric else total
+        beyond = negatives.shape[1]
+        return total + negatives[..., beyond:].sum((-2, -1), keepdim=True) if self.symmetric else total
 
     def mean(self, pairs: Pairs) -> PerAnchor:
         """The mean over negatives."""

@@ -70,18 +70,19 @@ def _one_side(loss: PairwiseLoss, anchors: Tensor, others: Tensor, own: Own, til
     if tile is not None:
         value: Tensor = Tiled.apply(loss, tile, tuple(own), anchors, others, *own.values())
         return value
-    products = Products(anchors, loss.candidates(anchors, others), loss.num_views)
-    terms = loss.rule(Anchors(anchors, others, products, anchors.shape[1]), **own)
-    return loss.pooled(terms, anchors, others, own)
+    products = Products(anchors, others, loss.candidates(anchors, others), loss.num_views)
+    terms = loss.rule(Anchors(products, anchors.shape[1]), **own)
+    return loss.pooled(terms, products.positive_distances, own)
 
 
 def _both_sides_at_once(loss: PairwiseLoss, views: Tensor, own: Own, tile: int | None) -> Tensor:
     """All anchors, those of the second view as if they were further members: fewer and larger products."""
-    anchors, others = views.flatten(0, 1), views.flip(1).flatten(0, 1)
-    own = {name: value.repeat_interleave(2, dim=0) for name, value in own.items()}
+    own = {name: value.expand(-1, 2, -1, -1).reshape(-1, 1, 1, 1) for name, value in own.items()}
     products = MutualProducts(views, loss.negatives, tile)
-    terms = loss.rule(Anchors(anchors, others, products, anchors.shape[1], other_views=(1, 0)), **own)
-    return loss.pooled(terms, anchors, others, own).view(-1, 2).mean(1)
+    terms = loss.rule(Anchors(products, views.shape[2], other_views=(1, 0)), **own)
+    if loss.pool is None:
+        return terms.view(len(views), -1).mean(1)
+    return loss.pooled(terms, products.positive_distances, own).view(-1, 2).mean(1)
 
 
 class _UnitRows(torch.autograd.Function):
@@ -98,8 +99,8 @@ class _UnitRows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         unit, length = ctx.saved_tensors
-        tangent: Tensor = gradient - unit * (gradient * unit).sum(-1, keepdim=True)
-        return tangent.div_(length)
+        along = (gradient * unit).sum(-1, keepdim=True)
+        return gradient.addcmul(unit, along, value=-1).div_(length)
 
 
 def _per_member(hyperparameter: float | Tensor, members: torch.Size, views: Tensor) -> Hyperparameter:

@@ -103,7 +103,9 @@ class MutualLogSumExp(torch.autograd.Function):
         rows, scale, energies, *kept = ctx.saved_tensors
         blocks = _blocks(rows.shape[1], ctx.negatives, ctx.tile or KEPT_TILE, mutual=ctx.mutual)
         tiles = zip(blocks, kept, strict=True) if kept else _logits(rows, scale, ctx.negatives, blocks, keep=False)
-        weights = gradient * energies.neg().exp() if ctx.mutual else gradient
+        weights = gradient * scale
+        if ctx.mutual:
+            weights *= energies.neg().exp_()
         toward_rows, scratch = torch.zeros_like(rows), _Buffer(rows)
         for block, logits in tiles:
             if ctx.mutual:
@@ -117,8 +119,8 @@ class MutualLogSumExp(torch.autograd.Function):
                 toward_rows[:, block.mirrored].baddbmm_(pairs[:, :, block.columns_mirrored].mT, rows[:, block.rows])
         toward_scale = None
         if ctx.needs_input_grad[1]:
-            toward_scale = (rows * toward_rows).sum((-2, -1), keepdim=True) / 2
-        return toward_rows.mul_(scale), toward_scale, None, None
+            toward_scale = (rows * toward_rows).sum((-2, -1), keepdim=True) / (2 * scale)
+        return toward_rows, toward_scale, None, None
 
 
 class _Block(NamedTuple):

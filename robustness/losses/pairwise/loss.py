@@ -43,8 +43,12 @@ class PairwiseLoss:
             return torch.cat([others, anchors], dim=-2)
         return others if self.negatives == "other view" else anchors
 
-    def pooled(self, terms: Tensor, anchors: Tensor, others: Tensor, own: Own) -> Tensor:
-        """The value of a direction, one per member, from the terms of all its anchors."""
-        if self.pool is None:
-            return terms.mean((1, 2, 3))
-        return self.pool(terms, (anchors - others).square().sum(-1)[..., None, None], **own).flatten()
+    def pooled(self, terms: Tensor, distances: Callable[[], Tensor], own: Own) -> Tensor:
+        """The value of a direction, one per member, from the terms of all its anchors.
+
+        Args:
+            terms: of shape (members, images, 1, 1).
+            distances: squared, to the positives, in the same shape; asked for only where they are pooled.
+            own: hyperparameters, of shape (members, 1, 1, 1).
+        """
+        return terms.mean((1, 2, 3)) if self.pool is None else self.pool(terms, distances(), **own).flatten()

@@ -16,7 +16,8 @@ class Products:
     """Of some anchors of one view with all candidates.
 
     Args:
-        rows: the anchors, of shape (members, rows, dim).
+        rows: the anchors, of length 1, of shape (members, rows, dim).
+        partners: their positives, likewise.
         candidates: of shape (members, views * images, dim), view after view.
         num_views: of how many views the candidates are.
         start: the image of the first row, counted from the first candidate's.
@@ -24,10 +25,19 @@ class Products:
     """
 
     rows: Tensor
+    partners: Tensor
     candidates: Tensor
     num_views: int
     start: int = 0
     total: Tensor | None = None
+
+    def positives(self) -> Tensor:
+        """Inner products with the positives, of shape (members, rows, 1, 1)."""
+        return (self.rows * self.partners).sum(-1)[..., None, None]
+
+    def positive_distances(self) -> Tensor:
+        """Squared distances to the positives, in the same shape."""
+        return squared_distances(self.rows, self.partners)
 
     def similarities(self) -> Tensor:
         """Inner products, of shape (members, rows, views, images)."""
@@ -57,6 +67,15 @@ class MutualProducts:
     tile: int | None
     start: int = 0
 
+    def positives(self) -> Tensor:
+        """Inner products with the positives, of shape (members * 2, images, 1, 1)."""
+        positives: Tensor = _MutualPositives.apply(self.views)
+        return positives.view(-1, positives.shape[2], 1, 1)
+
+    def positive_distances(self) -> Tensor:
+        """Squared distances to the positives, in the same shape."""
+        return squared_distances(*self.views.unbind(1)).repeat_interleave(2, dim=0)
+
     def similarities(self) -> Tensor:
         """Inner products, of shape (members * 2, images, views, images)."""
         num_images = self.views.shape[2]
@@ -77,6 +96,29 @@ class MutualProducts:
             rows, by_group = self.views.flatten(0, 1), scale[..., 0]
         energies: Tensor = MutualLogSumExp.apply(rows, by_group, self.negatives, self.tile)
         return energies.view(len(scale), -1, 1, 1)
+
+
+def squared_distances(rows: Tensor, partners: Tensor) -> Tensor:
+    """Between rows of (members, rows, dim), as (members, rows, 1, 1); from differences, which are exact near 0."""
+    return (rows - partners).square().sum(-1)[..., None, None]
+
+
+class _MutualPositives(torch.autograd.Function):
+    """Inner products of the views, (members, 2, images): once for both, and without a copy with views exchanged."""
+
+    @staticmethod
+    def forward(ctx: Any, views: Tensor) -> Tensor:
+        ctx.save_for_backward(views)
+        return (views[:, 0] * views[:, 1]).sum(-1).unsqueeze(1).expand(-1, 2, -1).contiguous()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (views,) = ctx.saved_tensors
+        both, toward_views = gradient.sum(1).unsqueeze(-1), torch.empty_like(views)
+        for view, other in ((0, 1), (1, 0)):
+            torch.mul(views[:, other], both, out=toward_views[:, view])
+        return toward_views
 
 
 class _Similarities(torch.autograd.Function):

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from robustness.losses.pairwise.anchors import Anchors
 from robustness.losses.pairwise.loss import Own, PairwiseLoss
-from robustness.losses.pairwise.products import Products
+from robustness.losses.pairwise.products import Products, squared_distances
 
 
 class Tiled(torch.autograd.Function):
@@ -36,7 +36,7 @@ class Tiled(torch.autograd.Function):
         ctx.has_gradient = [True, True, *(value.requires_grad for value in values)]
         own = dict(zip(names, (value.detach().requires_grad_(value.requires_grad) for value in values), strict=True))
         if not any(ctx.needs_input_grad):
-            return loss.pooled(_terms(loss, tile, anchors, others, own), anchors, others, own)
+            return _pooled(loss, own, _terms(loss, tile, anchors, others, own), anchors, others)
         value, gradients = _value_and_gradients(loss, tile, anchors, others, own)
         ctx.save_for_backward(*gradients)
         return value
@@ -59,8 +59,8 @@ def _tile_terms(
     compared, toward = candidates[:, skipped:], None if total is None else total[:, skipped:]
 
     def terms(rows: Tensor, partners: Tensor) -> Tensor:
-        products = Products(rows, compared, loss.num_views, start=first - skipped, total=toward)
-        return loss.rule(Anchors(rows, partners, products, num_images, symmetric=symmetric), **own)
+        products = Products(rows, partners, compared, loss.num_views, start=first - skipped, total=toward)
+        return loss.rule(Anchors(products, num_images, symmetric=symmetric), **own)
 
     return terms
 
@@ -80,6 +80,10 @@ def _terms(loss: PairwiseLoss, tile: int, anchors: Tensor, others: Tensor, own: 
     return torch.cat([terms(anchors[:, images], others[:, images]) for images, terms in tiles], dim=1)
 
 
+def _pooled(loss: PairwiseLoss, own: Own, terms: Tensor, anchors: Tensor, others: Tensor) -> Tensor:
+    return loss.pooled(terms, lambda: squared_distances(anchors, others), own)
+
+
 def _value_and_gradients(
     loss: PairwiseLoss, tile: int, anchors: Tensor, others: Tensor, own: Own
 ) -> tuple[Tensor, list[Tensor]]:
@@ -87,8 +91,7 @@ def _value_and_gradients(
     learnt = [value for value in own.values() if value.requires_grad]
     # What a term weighs in the value depends on the terms themselves only where they are not averaged.
     found = _terms(loss, tile, anchors, others, own) if loss.pool else anchors.new_zeros(*anchors.shape[:2], 1, 1)
-    pooled = partial(loss.pooled, own=own)
-    _, (weights, *totals) = _differentiate(pooled, (found.detach(), anchors, others), learnt)
+    _, (weights, *totals) = _differentiate(partial(_pooled, loss, own), (found.detach(), anchors, others), learnt)
     toward_candidates = torch.zeros_like(loss.candidates(anchors, others))
     for images, terms in _tiles(loss, tile, anchors, others, own, toward_candidates):
         inputs = (anchors[:, images], others[:, images])
@@ -100,7 +103,7 @@ def _value_and_gradients(
     _, through_candidates = _differentiate(loss.candidates, (anchors, others), [], toward_candidates)
     for total, gradient in zip(totals, through_candidates, strict=False):
         total += gradient
-    return loss.pooled(found, anchors, others, own).detach(), totals
+    return _pooled(loss, own, found, anchors, others).detach(), totals
 
 
 def _differentiate(
