@@ -7,6 +7,7 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Literal
 
+from search_spaces.datasets import Dataset, dataset_of
 from search_spaces.dimensions import planned
 
 PROTOCOL_VERSION = 2
@@ -64,6 +65,11 @@ class Trial:
     loss: str
     hyperparameters: Mapping[str, float]
     seed: int
+
+    @property
+    def dataset(self) -> Dataset:
+        """What is known of the data."""
+        return dataset_of(self.data)
 
     @cached_property
     def json(self) -> str:

@@ -1,7 +1,8 @@
 """What is known of a data set before it is loaded: enough to plan a study and to read its results."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,9 @@ class Dataset:
     Args:
         summary: one line: what it is and where it comes from.
         shape: channels, height, width.
-        num_train, num_validation, num_test: images in the splits.
+        num_train: images that encoders train on, without labels.
+        num_fit, num_validation: labelled images that probes are fitted on, and that choose their strength.
+        num_test: images that are scored once.
         num_classes: classes are 0 .. num_classes - 1.
         mean, deviation: of the training pixels, per channel, on a scale of 0 to 1; networks see images
             standardised by them.
@@ -21,6 +24,7 @@ class Dataset:
     summary: str
     shape: tuple[int, int, int]
     num_train: int
+    num_fit: int
     num_validation: int
     num_test: int
     num_classes: int
@@ -34,6 +38,7 @@ DATASETS: Mapping[str, Dataset] = {
         summary="1,797 real handwritten digits, 8 x 8, that ship with scikit-learn",
         shape=(1, 8, 8),
         num_train=1024,
+        num_fit=1024,
         num_validation=273,
         num_test=500,
         num_classes=10,
@@ -42,3 +47,21 @@ DATASETS: Mapping[str, Dataset] = {
         augmentation="affine_erasing",
     ),
 }
+
+
+def dataset_of(data: Mapping[str, Any]) -> Dataset:
+    """What is known of the data of a trial: its entry in `DATASETS`, or what the trial says of the files themselves.
+
+    Args:
+        data: of a trial; files have a `content` hash, and every field of `Dataset` but the summary.
+    """
+    if "content" not in data:
+        return DATASETS[data["dataset"]]
+    told = {field.name: data[field.name] for field in fields(Dataset) if field.name != "summary"}
+    triple = {name: tuple(told[name]) for name in ("shape", "mean", "deviation")}
+    return Dataset(summary=f"files with content {data['content']}", **(told | triple))
+
+
+def written(dataset: Dataset, content: str) -> dict[str, Any]:
+    """The facts of files as a trial tells them; `dataset_of` reads them back."""
+    return {"content": content, **{name: value for name, value in asdict(dataset).items() if name != "summary"}}

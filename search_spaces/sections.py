@@ -1,5 +1,6 @@
 """The sections of a study file and their defaults, as pydantic models that forbid unknown keys."""
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -31,15 +32,36 @@ def _seeds(raw: Any) -> Any:
 
 
 class Data(Section):
-    """Which images, and how their views are made; `augmentation: null` is the data set's own preset."""
+    """Which images, and how their views are made; `augmentation: null` is the data set's own preset.
 
-    dataset: Annotated[str | list[str], BeforeValidator(_names)]
+    One of: `dataset`, names of known data sets; `imagefolder`, a folder with train/CLASS/*.jpg and test/CLASS/*.jpg,
+    resized to `image_size`; `npz`, a file of arrays. `root` is where known data sets lie or are downloaded to.
+    """
+
+    dataset: Annotated[str | list[str] | None, BeforeValidator(_names)] = None
+    imagefolder: Annotated[str, Field(min_length=1)] | None = None
+    npz: Annotated[str, Field(min_length=1)] | None = None
+    root: Annotated[str, Field(min_length=1)] = "data"
+    download: Annotated[bool, Field(strict=True)] = False
+    image_size: Annotated[int, Field(ge=8, strict=True)] | None = None
     augmentation: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Data":
+        given = [key for key in ("dataset", "imagefolder", "npz") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected one of dataset, imagefolder and npz, got {' and '.join(given) or 'none'}")
+        if self.image_size is not None and self.imagefolder is None:
+            raise ValueError(f"image_size is a setting of imagefolder; remove it, got {self.image_size}")
+        return self
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """The names, whether one or several were given."""
-        return (self.dataset,) if isinstance(self.dataset, str) else tuple(self.dataset)
+        """The names, whether one or several were given; files and folders go by their own name."""
+        path = self.imagefolder or self.npz
+        if path is not None:
+            return (PurePath(path).stem,)
+        return (self.dataset,) if isinstance(self.dataset, str) else tuple(self.dataset or ())
 
 
 class Model(Section):
@@ -53,15 +75,17 @@ class Model(Section):
 class Training(Section):
     """How long and how a trial trains; exactly one of epochs, updates and images is fixed.
 
-    `momentum` is that of SGD, 0.9 unless given. `micro_batch` is how many images are embedded at once, the whole
-    batch unless given; `tile` how many anchors a loss takes at once, as many as suit its batch unless given.
-    Both save memory.
+    `momentum` is that of SGD and LARS, 0.9 unless given. In bfloat16 and float16 the network runs under autocast:
+    weights, similarities and logarithms stay in float32. `channels_last` lays images out as convolutions on a GPU
+    like them, and `compile` compiles the step: both are faster and neither changes what is computed. `micro_batch`
+    is how many images are embedded at once, the whole batch unless given; `tile` how many anchors a loss takes at
+    once, as many as suit its batch unless given. Both save memory.
     """
 
     epochs: Whole | None = None
     updates: Whole | None = None
     images: Whole | None = None
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "lars"] = "sgd"
     learning_rate: Positive = 0.1
     learning_rate_scaling: Literal["none", "linear", "sqrt"] = "none"
     momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -69,9 +93,11 @@ class Training(Section):
     clip_norm: Positive | None = None
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    precision: Literal["float32", "float64"] = "float32"
+    precision: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
     micro_batch: Whole | None = None
     tile: Whole | None = None
+    channels_last: Annotated[bool, Field(strict=True)] | None = None
+    compile: Annotated[bool, Field(strict=True)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -96,18 +122,22 @@ class Training(Section):
     def _momentum_of_sgd(cls, raw: Any) -> Any:
         if not isinstance(raw, dict):
             return raw
-        if raw.get("optimizer", "sgd") == "sgd":
+        if raw.get("optimizer", "sgd") in ("sgd", "lars"):
             return {"momentum": 0.9, **raw}
         if raw.get("momentum") is not None:
-            raise ValueError(f"momentum is a setting of sgd; remove it, got {raw['momentum']!r}")
+            raise ValueError(f"momentum is a setting of sgd and lars; remove it, got {raw['momentum']!r}")
         return raw
 
 
 class Evaluation(Section):
-    """What is measured: probes, on up to `images` test images, and every so many epochs if `every` is set."""
+    """What is measured: probes, on up to `images` test images, and every so many epochs if `every` is set.
 
-    probes: list[Literal["linear", "knn"]] = ["linear", "knn"]
+    `keep` stores the weights of trained encoders: of each family's best configuration or of all.
+    """
+
+    probes: list[Literal["linear", "knn", "linear_sgd", "retrieval"]] = ["linear", "knn"]
     every: Whole | None = None
+    keep: Literal["none", "best", "all"] = "none"
     images: Annotated[int, Field(ge=2, strict=True)] = 10_000
 
 
@@ -132,6 +162,7 @@ class Resources(Section):
 
     cpus_per_pack: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
     gpus_per_pack: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    checkpoint_minutes: Positive = 10
 
     @model_validator(mode="after")
     def _whole_gpus_above_one(self) -> "Resources":
@@ -141,9 +172,13 @@ class Resources(Section):
 
 
 class Pack(Section):
-    """How many trials are at most stored, and trained side by side, as one unit."""
+    """How many trials are at most stored as one unit, and whether their steps are computed as one or in a loop.
+
+    `fuse: auto` does what is faster for the encoder, the batch size and the device.
+    """
 
     size: Whole = 32
+    fuse: Literal["auto", "always", "never"] = "auto"
 
 
 LOWER_IS_BETTER = ("final_loss", "alignment", "uniformity", "wasserstein", "mean_norm")

@@ -19,9 +19,9 @@ def test_every_data_set_has_sizes_and_a_loader():
 def test_a_data_set_is_what_its_entry_says(name):
     entry = DATASETS[name]
     splits = LOADERS[name]()
-    sizes = (len(splits.train.images), len(splits.validation.images), len(splits.test.images))
-    assert sizes == (entry.num_train, entry.num_validation, entry.num_test)
-    for split in (splits.train, splits.validation, splits.test):
+    sizes = (len(splits.train), len(splits.fit.images), len(splits.validation.images), len(splits.test.images))
+    assert sizes == (entry.num_train, entry.num_fit, entry.num_validation, entry.num_test)
+    for split in (splits.fit, splits.validation, splits.test):
         assert split.images.shape[1:] == entry.shape
         assert 0 <= split.images.min() < split.images.max() <= 1
         assert set(split.labels.tolist()) == set(range(entry.num_classes))
@@ -30,12 +30,10 @@ def test_a_data_set_is_what_its_entry_says(name):
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_splits_are_disjoint_stratified_and_fixed(name):
     first, again = LOADERS[name](), LOADERS[name]()
-    assert torch.equal(first.train.images, again.train.images)
-    rows = {
-        part: {x.numpy().tobytes() for x in getattr(first, part).images} for part in ("train", "validation", "test")
-    }
-    assert not rows["train"] & rows["test"]
-    assert not rows["validation"] & (rows["train"] | rows["test"])
+    assert torch.equal(first.train, again.train)
+    rows = {part: {x.numpy().tobytes() for x in getattr(first, part).images} for part in ("fit", "validation", "test")}
+    assert not rows["fit"] & rows["test"]
+    assert not rows["validation"] & (rows["fit"] | rows["test"])
     shares = [np.bincount(getattr(first, part).labels) / len(getattr(first, part).labels) for part in rows]
     assert np.ptp(shares, axis=0).max() < 0.01
 
@@ -50,13 +48,13 @@ def test_an_epoch_shows_no_image_twice_and_only_whole_batches(size, count, seed,
 
 @pytest.mark.parametrize("name", sorted(DATASETS))
 def test_networks_see_standardised_images(name):
-    pixels = LOADERS[name]().train.images.transpose(0, 1).flatten(1)
+    pixels = LOADERS[name]().train.transpose(0, 1).flatten(1)
     assert pixels.mean(1).tolist() == pytest.approx(DATASETS[name].mean, abs=1e-3)
     assert pixels.std(1).tolist() == pytest.approx(DATASETS[name].deviation, abs=1e-3)
     network = build("mlp", [8], dataset=DATASETS[name], batch_norm=False, seed=0)
     seen = []
     network.encoder.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    network(LOADERS[name]().train.images)
+    network(LOADERS[name]().train)
     assert seen[0].mean().item() == pytest.approx(0, abs=0.01)
     assert seen[0].std().item() == pytest.approx(1, abs=0.01)
 
@@ -72,7 +70,7 @@ def test_every_epoch_and_seed_has_its_own_order():
 
 @pytest.mark.parametrize("preset", sorted(AUGMENTATIONS))
 def test_views_depend_on_their_seed_only(preset):
-    images = LOADERS["digits"]().train.images[:32]
+    images = LOADERS["digits"]().train[:32]
     before = torch.random.get_rng_state()
     first = two_views(images, preset, seed=1)
     torch.rand(7)

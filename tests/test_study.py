@@ -52,7 +52,7 @@ MISTAKES = [
     ({"seeds": 10**12}, "seeds: expected at most"),
     ({"training.epochs": 3}, "expected one of epochs, updates and images, got epochs and updates"),
     ({"training.updates": 0}, "training.updates: .* got 0"),
-    ({"training.optimizer": "sdg"}, "training.optimizer: .*'sgd' or 'adamw', got 'sdg'"),
+    ({"training.optimizer": "sdg"}, "training.optimizer: .*'sgd', 'adamw' or 'lars', got 'sdg'"),
     ({"training.learning_rate": 0}, "training.learning_rate: .* got 0"),
     ({"training.momentum": 1}, "training.momentum: .* got 1"),
     ({"training.micro_batch": 0}, "training.micro_batch: .* greater than or equal to 1, got 0"),

@@ -23,15 +23,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
-    """Training, validation (chooses the probe's strength) and test images (scored once)."""
+    """Images to train encoders on, and labelled ones to fit probes, choose their strength, and be scored once."""
 
-    train: Split
+    train: Float[Tensor, "n channels height width"]
+    fit: Split
     validation: Split
     test: Split
 
     def to(self, device: torch.device) -> "Splits":
         """The same on another device."""
-        return Splits(self.train.to(device), self.validation.to(device), self.test.to(device))
+        labelled = (split.to(device) for split in (self.fit, self.validation, self.test))
+        return Splits(self.train.to(device), *labelled)
 
 
 def digits() -> Splits:
@@ -46,7 +48,8 @@ def digits() -> Splits:
     bunch = load_digits()
     indices = list(range(len(bunch.target)))
     rest, test = train_test_split(indices, test_size=500, stratify=bunch.target, random_state=0)
-    train, validation = train_test_split(rest, test_size=273, stratify=bunch.target[rest], random_state=0)
+    fit, validation = train_test_split(rest, test_size=273, stratify=bunch.target[rest], random_state=0)
     images = torch.from_numpy(bunch.images).float().unsqueeze(1) / 16
     labels = torch.from_numpy(bunch.target).long()
-    return Splits(*(Split(images[part], labels[part]) for part in (train, validation, test)))
+    labelled = [Split(images[part], labels[part]) for part in (fit, validation, test)]
+    return Splits(labelled[0].images, *labelled)

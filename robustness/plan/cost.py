@@ -3,7 +3,6 @@
 import pandas as pd
 
 from robustness.trial import Trial
-from search_spaces.datasets import DATASETS
 
 # Seconds on one CPU core with the mlp encoder, from a run of the quickstart study. Only ratios matter.
 _SECONDS_PER_UPDATE = 0.0012
@@ -27,7 +26,7 @@ def num_updates(trial: Trial) -> int:
 def steps_per_epoch(trial: Trial) -> int:
     """Whole batches in the training split."""
     assert trial.training is not None
-    return DATASETS[trial.data["dataset"]].num_train // int(trial.training["batch_size"])
+    return trial.dataset.num_train // int(trial.training["batch_size"])
 
 
 def evaluation_updates(trial: Trial, *, every: int | None) -> list[int]:

@@ -12,7 +12,6 @@ from robustness.metrics import Labelled, measure
 from robustness.seeds import derive
 from robustness.training.member import Member
 from robustness.trial import Trial
-from search_spaces.datasets import DATASETS
 
 _IMAGES_AT_ONCE = 1024
 AT_THE_END = ("linear",)
@@ -33,7 +32,7 @@ def probe_set(trial: Trial, splits: Splits) -> ProbeSet:
     """The probe set of a trial: it depends on its data, its seed and `evaluation.images`."""
     num_images = int(trial.evaluation["images"])
     views = two_views(splits.test.images[:num_images], trial.data["augmentation"], seed=derive(trial.seed, "probe"))
-    return ProbeSet(splits, views, DATASETS[trial.data["dataset"]].num_classes, num_images)
+    return ProbeSet(splits, views, trial.dataset.num_classes, num_images)
 
 
 def evaluate(member: Member, probes: ProbeSet, *, epoch: float, final: bool) -> None:
@@ -44,7 +43,7 @@ def evaluate(member: Member, probes: ProbeSet, *, epoch: float, final: bool) -> 
     """
     started = time.perf_counter()
     splits = {
-        "train": probes.splits.train,
+        "train": probes.splits.fit,
         "validation": probes.splits.validation,
         "test": probes.splits.test,
     }

@@ -14,7 +14,6 @@ from robustness.plan import num_updates, steps_per_epoch
 from robustness.training.gradient_cache import backward_in_micro_batches
 from robustness.training.schedule import learning_rates
 from robustness.trial import Status, Trial
-from search_spaces.datasets import DATASETS
 
 Images = Float[Tensor, "n channels height width"]
 Embeddings = Float[Tensor, "n dim"]
@@ -31,7 +30,7 @@ class Member:
         self.network: Network = build(
             trial.model["encoder"],
             trial.model["projector"],
-            dataset=DATASETS[trial.data["dataset"]],
+            dataset=trial.dataset,
             batch_norm=trial.model["projector_batch_norm"],
             seed=trial.seed,
         ).to(device, self.dtype)
@@ -46,7 +45,7 @@ class Member:
         self.outcomes: dict[str, Any] = {}
         self.evaluate_seconds = 0.0
         if trial.training is not None:
-            known = {"num_images": float(DATASETS[trial.data["dataset"]].num_train)}
+            known = {"num_images": float(trial.dataset.num_train)}
             bound = find_loss(trial.loss).space.bound
             self.hyperparameters |= {name: value for name, value in known.items() if name in bound}
             self.optimizer = _optimizer(trial.training, self.network)

@@ -92,7 +92,7 @@ def _train_in_lockstep(members: list[Member], probes: ProbeSet, *, every: int | 
     batch_size, steps, total = int(trial.training["batch_size"]), steps_per_epoch(trial), num_updates(trial)
     evaluations = set(evaluation_updates(trial, every=every))
     # Augmented in the precision of the trial: float32 differs between devices by 1e-7 from the first batch on.
-    images, preset = probes.splits.train.images.to(members[0].dtype), trial.data["augmentation"]
+    images, preset = probes.splits.train.to(members[0].dtype), trial.data["augmentation"]
     done = 0
     while done < total:
         epoch = done // steps

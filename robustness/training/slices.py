@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from robustness.models import build
 from robustness.trial import Trial
-from search_spaces.datasets import DATASETS
 
 _STATE_BYTES = 2**30
 _BYTES_PER_PARAMETER = 16
@@ -17,7 +16,7 @@ def slice_size(trials: Sequence[Trial]) -> int:
     network = build(
         trial.model["encoder"],
         trial.model["projector"],
-        dataset=DATASETS[trial.data["dataset"]],
+        dataset=trial.dataset,
         batch_norm=trial.model["projector_batch_norm"],
         seed=trial.seed,
     )
