@@ -1,5 +1,6 @@
 """One tidy table of results: a row a trial, and what its columns mean."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from analysis.stored import read_study, with_extra_columns
 from robustness import store
 from search_spaces import Axis as StudyAxis
 from search_spaces import Family, Hyperparameter, Study
-from search_spaces.datasets import DATASETS
+from search_spaces.datasets import DATASETS, Dataset, dataset_of
 from search_spaces.dimensions import Choice, Scale
 from search_spaces.families import UNTRAINED
 from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES
@@ -148,7 +149,8 @@ def from_store(folder: Path) -> Table:
     outcome, tolerances = wish.outcome, tuple(sorted(wish.tolerances))
     if outcome not in store.NUMERIC_OUTCOMES:
         raise store.StoreError(f"{folder}: analysis.outcome: no numeric outcome column '{outcome}'")
-    floors = {name: _floor(study, rows[rows["dataset"] == name], name) for name in study.data.datasets}
+    known = datasets_of(planned)
+    floors = {name: _floor(study, rows[rows["dataset"] == name], known.get(name)) for name in study.data.datasets}
     return Table(
         name=study.name,
         trials=trials,
@@ -168,12 +170,27 @@ def from_store(folder: Path) -> Table:
     )
 
 
-def _floor(study: Study, rows: pd.DataFrame, dataset: str) -> float:
+def datasets_of(planned: pd.DataFrame) -> dict[str, Dataset]:
+    """What planned trials tell of their data sets, files included, which need not be there any more.
+
+    Args:
+        planned: a plan, with the columns dataset and trial.
+
+    Returns:
+        By name; a data set that this version doesn't know is left out.
+    """
+    first = planned.drop_duplicates("dataset").set_index("dataset")["trial"].astype("string")
+    files = first[first.str.contains('"content":', regex=False, na=False)]
+    told = {str(name): dataset_of(json.loads(text)["data"]) for name, text in files.items()}
+    return {name: told.get(name) or DATASETS[name] for name in first.index if name in told or name in DATASETS}
+
+
+def _floor(study: Study, rows: pd.DataFrame, dataset: Dataset | None) -> float:
     """Declared, else chance for accuracies of known data sets, else the worst value, untrained included."""
     if study.analysis.floor is not None:
         return study.analysis.floor
-    if study.analysis.outcome.endswith("_top1") and dataset in DATASETS:
-        return 1.0 / DATASETS[dataset].num_classes
+    if study.analysis.outcome.endswith("_top1") and dataset is not None:
+        return 1.0 / dataset.num_classes
     return worst_finite(rows[study.analysis.outcome], direction=study.analysis.direction)
 
 

@@ -4,13 +4,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from studies_for_tests import TINY, quickstart, tiny
+from studies_for_tests import TINY, changed, quickstart, tiny
 
 from robustness.plan import evaluation_updates, extend, num_updates, plan
 from robustness.plan.designs import configurations, points
 from robustness.store import PLAN_SCHEMA
-from robustness.trial import Trial, canonical_json, digest, pack_id
-from search_spaces import StudyError
+from robustness.trial import PROTOCOL_VERSION, Trial, canonical_json, digest, pack_id
+from search_spaces import StudyError, parse_study
+from search_spaces.datasets import DATASETS
 from search_spaces.sections import Design
 
 
@@ -30,7 +31,7 @@ def test_a_plan_is_the_same_every_time_and_has_the_plan_schema():
 def test_trial_ids_do_not_change_between_versions():
     # A change here means that stored results no longer match their plans: raise PROTOCOL_VERSION.
     rows = plan(tiny())
-    assert rows["trial_id"].iloc[0] == "26fac4eadcad6287a0186aa14e1580e3"
+    assert rows["trial_id"].iloc[0] == "8ecd0a23cc687381f61357e1ccb46ad3"
     assert rows["trial_id"].is_unique
 
 
@@ -144,6 +145,9 @@ def test_projector_dim_replaces_the_last_width():
     [
         ({"data__dataset": "digit"}, "data.dataset: no data set of this name; did you mean 'digits'?"),
         ({"data__augmentation": "afine"}, "data.augmentation: .*did you mean 'affine'?"),
+        ({"data__augmentation": "cifar"}, "data.augmentation: cifar changes colours, expected images of 3 channels, "),
+        ({"data": {"npz": "no/such.npz"}}, "data.npz: no/such.npz: can't read this file: No such file or directory"),
+        ({"data": {"imagefolder": "no/such"}}, "data.imagefolder: no/such: expected the folders train/CLASS and "),
         ({"model__encoder": "mpl"}, "model.encoder: .*did you mean 'mlp'?"),
         ({"axes__batch_size": 2048}, "axes.batch_size: digits has 1024 training images, got a batch size of 2048"),
         ({"analysis__outcome": "linear_top"}, "analysis.outcome: .*did you mean 'linear_top1'?"),
@@ -157,6 +161,81 @@ def test_projector_dim_replaces_the_last_width():
 def test_names_and_sizes_that_can_not_run_are_one_line(change, message):
     with pytest.raises(StudyError, match=message.replace("?", "[?]")):
         plan(tiny(**change))
+
+
+def npz_study(path, *, value=0, **changes):
+    """A study of a file of 100 training images, 8 x 8 in grey or in colour, that differ in one of their values."""
+    path.parent.mkdir(exist_ok=True)
+    shape = (100, 8, 8, 3) if changes.pop("colour", False) else (100, 8, 8)
+    images = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    images[0, 0, 0] = value
+    labels = np.arange(100) % 4
+    np.savez(path, train_images=images, train_labels=labels, test_images=images[:20], test_labels=labels[:20])
+    return tiny(**{"data": {"npz": str(path)}, "axes__batch_size": {"values": [20, 50]}, **changes})
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "stl10", "fashion_mnist", "mnist"])
+def test_planning_with_known_data_sets_needs_no_files(name, tmp_path):
+    rows = plan(tiny(data={"dataset": name, "root": str(tmp_path / "nowhere")}))
+    (data,) = {canonical_json(json.loads(text)["data"]) for text in rows["trial"]}
+    assert json.loads(data) == {"dataset": name, "augmentation": DATASETS[name].augmentation}
+
+
+def test_trials_of_files_tell_what_is_known_of_them_and_how_they_are_augmented(tmp_path):
+    rows = plan(npz_study(tmp_path / "mine.npz"))
+    assert set(rows["dataset"]) == {"mine"}
+    trial = Trial.from_json(rows["trial"].iloc[0])
+    assert trial.data["augmentation"] == "crop_flip"
+    assert (trial.dataset.num_train, trial.dataset.num_fit, trial.dataset.shape) == (100, 90, (1, 8, 8))
+    assert evaluation_updates(trial, every=1) == [5]
+    rows = plan(npz_study(tmp_path / "mine.npz", colour=True, data={"npz": str(tmp_path / "mine.npz"),
+                                                                    "augmentation": "stl"}))  # fmt: skip
+    assert Trial.from_json(rows["trial"].iloc[0]).data["augmentation"] == "stl"
+
+
+def test_ids_depend_on_the_content_of_a_file_and_not_on_where_it_lies(tmp_path):
+    ids = [
+        set(plan(npz_study(tmp_path / folder / "mine.npz", value=value))["trial_id"])
+        for folder, value in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert ids[0] == ids[1]
+    assert not ids[0] & ids[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"axes__batch_size": {"values": [20, 200]}}, "axes.batch_size: mine has 100 training images, got a batch "),
+        (
+            {"data__augmentation": "imagenet"},
+            "data.augmentation: imagenet changes colours, .* got mine with 1; crop_flip",
+        ),
+    ],
+)
+def test_what_does_not_suit_the_files_of_a_study_is_one_line(change, message, tmp_path):
+    study = npz_study(tmp_path / "mine.npz")
+    raw = changed(study.written(), {place.replace("__", "."): value for place, value in change.items()})
+    with pytest.raises(StudyError, match=f"^my.yaml: {message}"):
+        plan(parse_study(raw, "my.yaml"))
+
+
+def test_a_file_that_was_moved_extends_its_folder_and_another_content_is_named(tmp_path):
+    old = npz_study(tmp_path / "a" / "mine.npz")
+    before = plan(old)
+    moved = npz_study(tmp_path / "b" / "mine.npz", seeds=3)
+    after = extend(Path("r"), before, old.written(), moved)
+    pd.testing.assert_frame_equal(after.iloc[: len(before)], before)
+    assert len(after) > len(before)
+    rule = "data: mine has other images now, content [0-9a-f]{8} -> [0-9a-f]{8}; choose another --out"
+    with pytest.raises(StudyError, match=rule):
+        extend(Path("r"), before, old.written(), npz_study(tmp_path / "b" / "mine.npz", value=1))
+    with pytest.raises(StudyError, match=r"data\.dataset drops mine"):
+        extend(Path("r"), before, old.written(), tiny())
+
+
+def test_where_known_data_lie_does_not_matter_to_a_folder():
+    old, new = tiny(), tiny(data__root="elsewhere", data__download=True, seeds=3)
+    assert len(extend(Path("r"), plan(old), old.written(), new)) > len(plan(old))
 
 
 def test_lengths_are_whole_batches():
@@ -215,9 +294,9 @@ def test_a_family_can_not_be_renamed_half_way():
 def test_a_plan_of_another_protocol_is_refused_with_that_reason():
     old = tiny()
     before = plan(old)
-    texts = before["trial"].str.replace('"protocol":2', '"protocol":0')
+    texts = before["trial"].str.replace(f'"protocol":{PROTOCOL_VERSION}', '"protocol":0')
     before = before.assign(trial=texts, trial_id=[digest(text) for text in texts])
-    with pytest.raises(StudyError, match="planned under protocol 0, and this version's is 2"):
+    with pytest.raises(StudyError, match="planned under protocol 0, and this version's is"):
         extend(Path("results"), before, old.written(), old)
 
 
@@ -231,6 +310,6 @@ def test_more_levels_that_drop_levels_name_a_number_that_keeps_them():
 
 
 def test_another_protocol_is_not_mixed_in():
-    text = plan(tiny())["trial"].iloc[0].replace('"protocol":2', '"protocol":0')
+    text = plan(tiny())["trial"].iloc[0].replace(f'"protocol":{PROTOCOL_VERSION}', '"protocol":0')
     with pytest.raises(ValueError, match="planned under protocol 0"):
         Trial.from_json(text)

@@ -19,9 +19,8 @@ from analysis.report.results import Results, compute, has_failed
 from analysis.report.score import Column, Row, columns, notes, score_rows
 from analysis.report.surface_frames import surface_frames
 from analysis.stored import read_study
-from analysis.table import from_store
+from analysis.table import datasets_of, from_store
 from robustness import store
-from search_spaces.datasets import DATASETS
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -135,7 +134,7 @@ def _render(folder: Path, results: Results, parts: Sequence[Part], tables: list[
         status=status_counts(planned, stored),
         ranges=axis_ranges(results.table),
         tables=tables,
-        test_images=[_test_images(name) for name in study.data.datasets if name in DATASETS],
+        test_images=[_test_images(name, dataset.num_test) for name, dataset in datasets_of(planned).items()],
         seeds=counted(len(study.seeds), "seed"),
         scattered=results.table.design != "grid",
         reference=results.table.reference,
@@ -144,9 +143,8 @@ def _render(folder: Path, results: Results, parts: Sequence[Part], tables: list[
     )  # fmt: skip
 
 
-def _test_images(dataset: str) -> tuple[str, str, str]:
+def _test_images(dataset: str, count: int) -> tuple[str, str, str]:
     """A data set, the size of its test split, and what that alone does to an accuracy of .95, in points."""
-    count = DATASETS[dataset].num_test
     return dataset, f"{count:,}", f"{100 * math.sqrt(0.95 * 0.05 / count):.1f}"
 
 

@@ -1,12 +1,19 @@
 """Images, their splits, their random views, and their batches."""
 
-from collections.abc import Callable, Mapping
-
-from robustness.data.augmentation import AUGMENTATIONS, two_views
+from robustness.data.augmentation import AUGMENTATIONS, COLOUR_AUGMENTATIONS, two_views
 from robustness.data.batches import epoch_batches
-from robustness.data.datasets import Split, Splits, digits
+from robustness.data.sources import describe, load
+from robustness.data.splits import DataError, Split, Splits, as_floats
 
-LOADERS: Mapping[str, Callable[[], Splits]] = {"digits": digits}
-"""How to read each data set of `search_spaces.datasets.DATASETS`."""
-
-__all__ = ["AUGMENTATIONS", "LOADERS", "Split", "Splits", "epoch_batches", "two_views"]
+__all__ = [
+    "AUGMENTATIONS",
+    "COLOUR_AUGMENTATIONS",
+    "DataError",
+    "Split",
+    "Splits",
+    "as_floats",
+    "describe",
+    "epoch_batches",
+    "load",
+    "two_views",
+]

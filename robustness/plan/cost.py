@@ -2,13 +2,17 @@
 
 import pandas as pd
 
+from robustness.models.cost import network_cost
 from robustness.trial import Trial
 
-# Seconds on one CPU core with the mlp encoder, from a run of the quickstart study. Only ratios matter.
-_SECONDS_PER_UPDATE = 0.0012
+# Seconds on one CPU core, members of a pack in one computation.
+_OPERATIONS_PER_SECOND = 5e10
+_SECONDS_PER_UPDATE = 0.0003
 _SECONDS_PER_IMAGE = 1e-5
 _SECONDS_PER_EVALUATION = 0.05
-_SECONDS_PER_PROBE = 0.4
+_SECONDS_PER_PROBE = 0.15
+_PASSES = 3
+"""Forward, and backward for weights and for what they multiply."""
 
 
 def num_updates(trial: Trial) -> int:
@@ -43,9 +47,19 @@ def pack_costs(planned: pd.DataFrame, *, every: int | None) -> dict[str, float]:
     costs: dict[str, float] = {}
     for pack, text in zip(planned["pack_id"], planned["trial"], strict=True):
         trial = Trial.from_json(text)
-        batch_size = 0 if trial.training is None else int(trial.training["batch_size"])
-        per_update = _SECONDS_PER_UPDATE + _SECONDS_PER_IMAGE * batch_size
-        evaluations = len(evaluation_updates(trial, every=every))
-        seconds = per_update * num_updates(trial) + _SECONDS_PER_EVALUATION * evaluations + _SECONDS_PER_PROBE
-        costs[pack] = costs.get(pack, 0.0) + seconds
+        costs[pack] = costs.get(pack, 0.0) + _trial_cost(trial, every=every)
     return costs
+
+
+def _trial_cost(trial: Trial, *, every: int | None) -> float:
+    model, facts = trial.model, trial.dataset
+    network = network_cost(
+        model["encoder"], model["projector"], dataset=facts, batch_norm=model["projector_batch_norm"]
+    )
+    forward = network.operations / _OPERATIONS_PER_SECOND
+    batch_size = 0 if trial.training is None else int(trial.training["batch_size"])
+    per_update = _SECONDS_PER_UPDATE + batch_size * (_SECONDS_PER_IMAGE + 2 * _PASSES * forward)
+    num_images = facts.num_fit + facts.num_validation + facts.num_test
+    per_evaluation = _SECONDS_PER_EVALUATION + num_images * forward
+    evaluations = len(evaluation_updates(trial, every=every))
+    return per_update * num_updates(trial) + per_evaluation * evaluations + _SECONDS_PER_PROBE

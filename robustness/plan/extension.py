@@ -13,7 +13,9 @@ from search_spaces.axes import StudyError
 from search_spaces.study import Study, parse_study
 
 _DECIDE_RESULTS = ("data", "model", "training", "evaluation", "design")
-_FREE = {"evaluation.every", "design.configurations", "data.dataset"}
+_FREE = {"evaluation.every", "design.configurations"}
+_PLACES = {"data.dataset", "data.npz", "data.imagefolder", "data.root", "data.download"}
+"""Which images, and where they lie: trials know them by name and content."""
 
 
 def extend(folder: Path, planned: pd.DataFrame, written: dict[str, Any], study: Study) -> pd.DataFrame:
@@ -32,7 +34,7 @@ def extend(folder: Path, planned: pd.DataFrame, written: dict[str, Any], study: 
     _check_labels(planned, now, study)
     gone = planned[~planned["trial_id"].isin(now["trial_id"])]
     if len(gone):
-        reasons = "; ".join(_reasons(written, study, gone)) or "their settings are others now"
+        reasons = "; ".join(_reasons(written, study, gone, now)) or "their settings are others now"
         raise StudyError(
             f"{study.source}: {folder} holds another study ({len(gone)} of its {len(planned)} trials are not in "
             f"this one): {reasons}; choose another --out, or put it back"
@@ -53,7 +55,7 @@ def _check_labels(planned: pd.DataFrame, now: pd.DataFrame, study: Study) -> Non
         raise StudyError(f"{study.source}: families: {rule}; call it {before}, or choose another --out")
 
 
-def _reasons(written: dict[str, Any], study: Study, gone: pd.DataFrame) -> Iterator[str]:
+def _reasons(written: dict[str, Any], study: Study, gone: pd.DataFrame, now: pd.DataFrame) -> Iterator[str]:
     """What changed, the most telling first: settings, then families, seeds and levels."""
     protocol = json.loads(gone["trial"].iloc[0])["protocol"]
     if protocol != PROTOCOL_VERSION:
@@ -65,12 +67,13 @@ def _reasons(written: dict[str, Any], study: Study, gone: pd.DataFrame) -> Itera
         f"{key} {_short(value)} -> {_short(other)} is another study"
         for section in _DECIDE_RESULTS
         for key, value, other in _differences(section, before[section], after[section])
-        if key not in _FREE
+        if key not in _FREE | _PLACES
     ]
     if changed:
         yield from changed
         return
     yield from _dropped("data.dataset", old.data.datasets, study.data.datasets)
+    yield from _changed_content(gone, now)
     yield from _dropped("seeds", old.seeds, study.seeds)
     yield from _dropped("families", old.families, study.families)
     for name, axis in old.axes.items():
@@ -86,6 +89,23 @@ def _reasons(written: dict[str, Any], study: Study, gone: pd.DataFrame) -> Itera
     configurations = (old.design.configurations or 0, study.design.configurations or 0)
     if configurations[1] < configurations[0]:
         yield f"design.configurations {configurations[0]} -> {configurations[1]} drops {len(gone)} trials"
+
+
+def _changed_content(gone: pd.DataFrame, now: pd.DataFrame) -> Iterator[str]:
+    """Files of the same name that hold other images; without a content, a known data set."""
+    before, after = (_contents(rows) for rows in (gone, now))
+    for name in before.keys() & after.keys():
+        if before[name] != after[name]:
+            found, planned = (content[:8] or "a known data set" for content in (after[name], before[name]))
+            yield f"data: {name} has other images now, content {planned} -> {found}"
+
+
+def _contents(rows: pd.DataFrame) -> dict[str, str]:
+    first = rows.drop_duplicates("dataset")
+    return {
+        str(name): json.loads(text)["data"].get("content", "")
+        for name, text in zip(first["dataset"], first["trial"], strict=True)
+    }
 
 
 def _differences(place: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:

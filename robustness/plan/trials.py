@@ -1,36 +1,39 @@
 """Study -> every trial with its id and pack, as a table."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from robustness.data import AUGMENTATIONS
+from robustness.data import AUGMENTATIONS, COLOUR_AUGMENTATIONS, DataError, describe
 from robustness.metrics import measured_columns
-from robustness.models import ENCODERS
+from robustness.models import check as check_encoder
 from robustness.plan.designs import Configuration, configurations, num_configurations
 from robustness.store import HYPERPARAMETER_COLUMNS, NUMERIC_OUTCOMES, PLAN_SCHEMA, TRIALS_SCHEMA
 from robustness.trial import Trial, canonical_json, pack_id
 from search_spaces.axes import StudyError, suggestion
-from search_spaces.datasets import DATASETS
+from search_spaces.datasets import DATASETS, dataset_of
 from search_spaces.families import UNTRAINED
 from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES
 from search_spaces.study import Family, Study
 
 MOST_TRIALS = 10_000_000
 
+TrialData = Mapping[str, Any]
+"""What a trial tells of its data: name, augmentation, and of files their content and facts."""
+
 
 def plan(study: Study) -> pd.DataFrame:
     """Every trial of a study, a row each, with the columns of `robustness.store.PLAN_SCHEMA`.
 
-    The same study gives the same rows, ids and packs on any machine.
+    The same study gives the same rows, ids and packs on any machine. Data sets that are known by name need no files;
+    a study of files reads them.
 
     Raises:
-        StudyError: a name or size that this version can't run, 0 trials or too many.
+        StudyError: a name or size that this version can't run, files that can't be read, 0 trials or too many.
     """
-    check(study)
-    rows = pd.DataFrame(list(_rows(study)), columns=PLAN_SCHEMA.names)
+    rows = pd.DataFrame(list(_rows(study, check(study))), columns=PLAN_SCHEMA.names)
     twice = rows[rows["trial_id"].duplicated(keep=False)]
     if len(twice):
         labels = " and ".join(sorted(set(twice["family"])))
@@ -47,26 +50,32 @@ def cut_packs(rows: pd.DataFrame, *, size: int) -> pd.DataFrame:
     return rows.assign(pack_id=rows["trial_id"].map(packs))
 
 
-def check(study: Study) -> None:
-    """Check what only the registries know: names and sizes of data sets, encoders, outcomes.
+def check(study: Study) -> dict[str, TrialData]:
+    """Check what only the registries and the files know: names and sizes of data sets, encoders, outcomes.
+
+    Returns:
+        The data of the trials of each data set.
 
     Raises:
         StudyError: one line that names the place, the rule and the value.
     """
     place = study.source
-    for name in study.data.datasets:
+    for name in study.data.datasets if study.data.dataset is not None else ():
         if name not in DATASETS:
             raise StudyError(f"{place}: data.dataset: no data set of this name{suggestion(name, dict(DATASETS))}")
     preset = study.data.augmentation
     if preset is not None and preset not in AUGMENTATIONS:
         hint = suggestion(preset, dict(AUGMENTATIONS))
         raise StudyError(f"{place}: data.augmentation: no preset of this name{hint}")
-    if study.model.encoder not in ENCODERS:
-        hint = suggestion(study.model.encoder, dict(ENCODERS))
-        raise StudyError(f"{place}: model.encoder: no encoder of this name{hint}")
     _check_hyperparameters(study)
     _check_outcome(study)
-    _check_batches(study)
+    data = {name: _trial_data(study, name) for name in study.data.datasets}
+    for told in data.values():
+        try:
+            check_encoder(study.model.encoder, dataset_of(told))
+        except ValueError as error:
+            raise StudyError(f"{place}: model.encoder: {error}") from None
+    _check_batches(study, data)
     count = (
         len(study.data.datasets)
         * len(study.seeds)
@@ -76,6 +85,20 @@ def check(study: Study) -> None:
     )
     if count > MOST_TRIALS:
         raise StudyError(f"{place}: the study plans {count:,} trials; expected at most {MOST_TRIALS:,}")
+    return data
+
+
+def _trial_data(study: Study, name: str) -> TrialData:
+    try:
+        told = describe(study.data, name)
+    except DataError as error:
+        raise StudyError(f"{study.source}: {error}") from None
+    facts = dataset_of(told)
+    preset = study.data.augmentation or facts.augmentation
+    if preset in COLOUR_AUGMENTATIONS and facts.shape[0] != 3:
+        rule = f"{preset} changes colours, expected images of 3 channels, got {name} with {facts.shape[0]}"
+        raise StudyError(f"{study.source}: data.augmentation: {rule}; crop_flip suits it")
+    return {**told, "augmentation": preset}
 
 
 def _check_hyperparameters(study: Study) -> None:
@@ -95,11 +118,11 @@ def _check_outcome(study: Study) -> None:
         raise StudyError(f"{study.source}: analysis.outcome: {outcome!r} is not measured by this study{hint}")
 
 
-def _check_batches(study: Study) -> None:
+def _check_batches(study: Study, data: Mapping[str, TrialData]) -> None:
     axis = study.axes.get("batch_size")
     sizes = [int(size) for size in axis.levels] if axis else [int(PACK_AXES["batch_size"].default)]
-    for name in study.data.datasets:
-        available = DATASETS[name].num_train
+    for name, told in data.items():
+        available = dataset_of(told).num_train
         if max(sizes) > available:
             origin = "axes.batch_size" if axis else "axes.batch_size (default)"
             rule = f"{name} has {available} training images, got a batch size of {max(sizes)}"
@@ -109,17 +132,17 @@ def _check_batches(study: Study) -> None:
         raise StudyError(f"{study.source}: training.images: {rule}")
 
 
-def _rows(study: Study) -> Iterator[dict[str, Any]]:
-    for dataset in study.data.datasets:
+def _rows(study: Study, data: Mapping[str, TrialData]) -> Iterator[dict[str, Any]]:
+    for told in data.values():
         for family in study.families.values():
             untrained = family.loss == UNTRAINED
             for configuration in [{}] if untrained else configurations(study, family):
                 for seed in study.seeds:
-                    yield _row(study, dataset, family, configuration, seed)
+                    yield _row(study, told, family, configuration, seed)
 
 
-def _row(study: Study, dataset: str, family: Family, configuration: Configuration, seed: int) -> dict[str, Any]:
-    trial = _trial(study, dataset, family, configuration, seed)
+def _row(study: Study, data: TrialData, family: Family, configuration: Configuration, seed: int) -> dict[str, Any]:
+    trial = _trial(study, data, family, configuration, seed)
     training = trial.training or {}
     known = {name: float(value) for name, value in trial.hyperparameters.items() if name in HYPERPARAMETER_COLUMNS}
     extra = {name: value for name, value in trial.hyperparameters.items() if name not in known}
@@ -137,13 +160,13 @@ def _row(study: Study, dataset: str, family: Family, configuration: Configuratio
         "weight_decay": training.get("weight_decay"),
         **known,
         "extra_hyperparameters": canonical_json(extra) if extra else None,
-        "dataset": dataset,
+        "dataset": data["dataset"],
         "encoder": study.model.encoder,
         "trial": trial.json,
     }
 
 
-def _trial(study: Study, dataset: str, family: Family, configuration: Configuration, seed: int) -> Trial:
+def _trial(study: Study, data: TrialData, family: Family, configuration: Configuration, seed: int) -> Trial:
     untrained = family.loss == UNTRAINED
     model = study.model.model_dump()
     if "projector_dim" in configuration:
@@ -152,7 +175,7 @@ def _trial(study: Study, dataset: str, family: Family, configuration: Configurat
     training["batch_size"] = configuration.get("batch_size", PACK_AXES["batch_size"].default)
     training |= {name: value for name, value in configuration.items() if name in TRAINING_AXES}
     return Trial(
-        data={"dataset": dataset, "augmentation": study.data.augmentation or DATASETS[dataset].augmentation},
+        data=data,
         model=model,
         training=None if untrained else training,
         evaluation=study.evaluation.model_dump(include={"probes", "images"}),
