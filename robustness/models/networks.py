@@ -1,6 +1,5 @@
-"""Encoders, which make representations h, and the projector, which makes embeddings z of them."""
+"""What a trial trains: an encoder makes representations h, and a projector makes embeddings z of them."""
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -33,16 +32,6 @@ class Network(nn.Module):
         """Representations and embeddings of a batch of images."""
         h = self.encoder((images - self.mean) / self.deviation)
         return h, self.projector(h)
-
-
-def mlp(shape: tuple[int, int, int]) -> tuple[nn.Module, int]:
-    """Pixels - 256 - 128, a ReLU behind each: an encoder for images of a few hundred pixels.
-
-    Returns:
-        The module and the width of its output.
-    """
-    pixels = math.prod(shape)
-    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU()), 128
 
 
 def projector(width: int, widths: Sequence[int], *, batch_norm: bool) -> nn.Module:
