@@ -135,6 +135,19 @@ def report(
 
 
 @app.command()
+def embed(
+    folder: FolderArgument,
+    trial_id: Annotated[str, typer.Argument(metavar="TRIAL_ID", help="a trial whose encoder was kept")],
+    out: Annotated[Path, typer.Option("--out", help="the file to write: .npz or .parquet")],
+) -> None:
+    """Write what a kept encoder makes of all labelled images: h, z, labels and split."""
+    from robustness.training.embed import embed as write_embeddings
+
+    count = write_embeddings(folder, trial_id, out)
+    print(f"{count:,} embeddings: {out}")
+
+
+@app.command()
 def studies() -> None:
     """List the studies that ship."""
     table = Table("name", "families", "design", "what it asks")
@@ -182,7 +195,13 @@ def _is_mistake(error: Exception) -> bool:
     from robustness.store import StoreError
     from search_spaces import StudyError
 
-    return isinstance(error, StudyError | StoreError) or (isinstance(error, OSError) and error.errno in MISTAKES)
+    if isinstance(error, OSError):
+        return error.errno in MISTAKES
+    if isinstance(error, StudyError | StoreError):
+        return True
+    from robustness.data import DataError
+
+    return isinstance(error, DataError)
 
 
 def _complain(line: str) -> None:

@@ -79,7 +79,8 @@ def singular_values(x: np.ndarray) -> list[float]:
 def centered(x: np.ndarray) -> np.ndarray:
     """Each column minus its mean."""
     columns = float_rows(np.asarray(x, dtype=np.float64).T)
-    return np.array([[value - mean(column) for value in column] for column in columns]).T
+    middles = [mean(column) for column in columns]
+    return np.array([[value - m for value in column] for column, m in zip(columns, middles, strict=True)]).T
 
 
 def covariance_eigenvalues(x: np.ndarray) -> list[float]:
@@ -138,6 +139,31 @@ def released_rank(x: np.ndarray) -> float:
     return float(sum(value > 1e-5 for value in covariance_eigenvalues(x)))
 
 
+def alpha_req(x: np.ndarray) -> float:
+    """Minus the slope of the line through (ln i, ln lambda_i), i = 11 .. 100, with weights 1/i: normal equations."""
+    points = [(math.log(i), math.log(value), 1 / i) for i, value in enumerate(covariance_eigenvalues(x), start=1)]
+    rows = points[10:100]
+    left = [[math.fsum(w * u**power for u, _, w in rows) for power in powers] for powers in ((0, 1), (1, 2))]
+    right = [math.fsum(w * v * u**power for u, v, w in rows) for power in (0, 1)]
+    return -float(np.linalg.solve(left, right)[1])
+
+
+def lidar(views: Sequence[np.ndarray], *, delta: float = 1e-4) -> float:
+    """exp entropy of the eigenvalues of Sigma_w^-1/2 Sigma_b Sigma_w^-1/2, image by image and view by view."""
+    num_views, (num_images, dim) = len(views), views[0].shape
+    means = [sum(view[i] for view in views) / num_views for i in range(num_images)]
+    centre = sum(means) / num_images
+    between, within = np.zeros((dim, dim)), delta * np.eye(dim)
+    for i in range(num_images):
+        between += np.outer(means[i] - centre, means[i] - centre) / num_images
+        for view in views:
+            within += np.outer(view[i] - means[i], view[i] - means[i]) / (num_images * num_views)
+    values, vectors = np.linalg.eigh(within)
+    root = vectors @ np.diag(values**-0.5) @ vectors.T
+    eigenvalues = [max(float(value), 0.0) for value in np.linalg.eigvalsh(root @ between @ root)]
+    return _exp_entropy(eigenvalues, 1e-7)
+
+
 def mean_norm(x: np.ndarray) -> float:
     """|mean row|."""
     return math.sqrt(math.fsum(mean(column) ** 2 for column in float_rows(np.asarray(x).T)))
@@ -172,3 +198,33 @@ def knn_predictions(train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray
             votes[int(train_y[j])] = votes.get(int(train_y[j]), 0) + 1
         predictions.append(min(votes, key=lambda label: (-votes[label], label)))
     return predictions
+
+
+def retrieval_top1(x: np.ndarray, x_other: np.ndarray) -> float:
+    """The share of rows of x whose cosine with the same row of x_other exceeds those with all other rows."""
+    first, second = unit_rows(x), unit_rows(x_other)
+    found = 0
+    for i, row in enumerate(first):
+        cosines = [dot(row, other) for other in second]
+        found += all(cosine < cosines[i] for j, cosine in enumerate(cosines) if j != i)
+    return found / len(first)
+
+
+def sgd_predictions(
+    train_x: np.ndarray, train_y: np.ndarray, test_x: np.ndarray, *, num_classes: int, orders: Sequence[np.ndarray]
+) -> list[int]:
+    """Softmax regression by SGD in float64, an order of the training rows per epoch; weights and bias start at 0."""
+    centre, scale = train_x.mean(0), train_x.std(0)
+    train, test = (np.c_[(x - centre) / scale, np.ones(len(x))] for x in (train_x, test_x))
+    weights, velocity = np.zeros((train.shape[1], num_classes)), np.zeros((train.shape[1], num_classes))
+    for epoch, order in enumerate(orders):
+        rate = 0.1 * (1 + math.cos(math.pi * epoch / len(orders))) / 2
+        for start in range(0, len(order), 256):
+            rows = order[start : start + 256]
+            logits = train[rows] @ weights
+            shares = np.exp(logits - logits.max(1, keepdims=True))
+            shares /= shares.sum(1, keepdims=True)
+            shares[np.arange(len(rows)), train_y[rows]] -= 1
+            velocity = 0.9 * velocity + train[rows].T @ shares / len(rows)
+            weights = weights - rate * velocity
+    return [int(label) for label in (test @ weights).argmax(1)]

@@ -6,14 +6,14 @@ import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
+from scipy.special import betaincinv
 
 from robustness.metrics.collapse import embedding_collapse, representation_collapse
 from robustness.metrics.geometry import alignment, uniformity, uniformity_optimum, wasserstein
-from robustness.metrics.probes import knn_top1, linear_probe
-from robustness.metrics.spectrum import spectral_metrics, spectrum
+from robustness.metrics.lidar import lidar
+from robustness.metrics.outcomes import Labelled, measure, measured_columns
+from robustness.metrics.spectrum import alpha_req, spectral_metrics, spectrum
+from robustness.store import OUTCOMES
 
 RANKS = [
     "effective_rank",
@@ -92,6 +92,15 @@ def test_geometry_ignores_rotation_order_and_length_of_rows(seed, num_rows, dim)
     assert close(alignment(changed, changed_view2), alignment(z, z_view2))
     assert close(uniformity(changed), uniformity(z))
     assert close(wasserstein(changed), wasserstein(z), 1e-7)
+
+
+def test_geometry_of_many_points_equals_that_of_all_their_pairs_at_once():
+    z = normal(101, 700, 5)
+    unit = (z / z.norm(dim=1, keepdim=True)).numpy()
+    cosines = np.sort((unit @ unit.T)[np.triu_indices(700, 1)])
+    share = (np.arange(len(cosines)) + 0.5) / len(cosines)
+    assert close(uniformity(z), np.log(np.exp(-4 * (1 - cosines)).mean()), 1e-11)
+    assert close(wasserstein(z), np.abs(cosines - (2 * betaincinv(2, 2, share) - 1)).mean(), 1e-6)
 
 
 def test_alignment_is_0_for_equal_views_and_4_for_opposite_views_and_symmetric():
@@ -368,157 +377,140 @@ def test_embedding_collapse_ignores_the_lengths_of_rows():
     assert embedding_collapse(x * (3 * normal(47, 200, 1)).exp()) == embedding_collapse(x) == "none"
 
 
-def digits():
-    x, y = load_digits(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(x))
-    x, y = torch.tensor(x[order], dtype=torch.float32), torch.tensor(y[order])
-    return x[:500], y[:500], x[500:800], y[500:800], x[800:], y[800:]
+def test_alpha_req_is_the_exponent_of_a_power_law():
+    for alpha in (0.0, 0.5, 1.7):
+        variances = torch.arange(1, 129, dtype=torch.float64) ** -alpha
+        assert close(alpha_req(variances, num_rows=2000), alpha, 1e-10)
 
 
-def share_correct(predictions, labels):
-    return sum(int(a == b) for a, b in zip(predictions, labels.tolist(), strict=True)) / len(labels)
+def test_alpha_req_looks_at_eigenvalues_11_to_100_only():
+    variances = torch.arange(1, 129, dtype=torch.float64) ** -1.0
+    variances[:10], variances[100:] = 1e6, 1e-9
+    assert close(alpha_req(variances, num_rows=2000), 1.0, 1e-10)
+    for changed in (10, 99):
+        other = variances.clone()
+        other[changed] *= 1.01
+        assert not close(alpha_req(other, num_rows=2000), 1.0, 1e-6)
 
 
-def sklearn_model(train_x, train_y, strength):
-    """What scikit-learn predicts with the objective of the probe."""
-    mean, std = train_x.double().mean(0), train_x.double().std(0, correction=0)
-    std[std == 0] = 1
-    model = LogisticRegression(C=1 / (strength * len(train_x)), tol=1e-9, max_iter=5000)
-    model.fit(((train_x - mean) / std).numpy(), train_y.numpy())
-    return lambda x: torch.tensor(model.predict(((x - mean) / std).numpy()))
+def test_alpha_req_equals_the_slow_weighted_line():
+    x = normal(102, 1200, 110) * torch.arange(1, 111) ** -0.4
+    assert close(spectral_metrics(x)["alpha_req"], reference.alpha_req(x.numpy()))
 
 
-def test_linear_probe_agrees_with_scikit_learn_on_digits_at_the_strength_it_chose():
-    train_x, train_y, validation_x, validation_y, test_x, test_y = digits()
-    probe = linear_probe(train_x, train_y, validation_x, validation_y, test_x, test_y, num_classes=10)
-    predict = sklearn_model(train_x, train_y, probe.strength)
-    expected = share_correct(predict(test_x).tolist(), test_y)
-    expected_validation = share_correct(predict(validation_x).tolist(), validation_y)
-    assert probe.test == pytest.approx(expected, abs=0.002)
-    assert probe.validation == pytest.approx(expected_validation, abs=1.01 / len(validation_y))
-    assert probe.test > 0.9
+@pytest.mark.parametrize(("num_rows", "dim"), [(1000, 100), (1010, 101), (60, 200)])
+def test_alpha_req_is_nan_with_few_dimensions_or_few_rows(num_rows, dim):
+    assert math.isnan(spectral_metrics(normal(103, num_rows, dim))["alpha_req"])
 
 
-@pytest.mark.parametrize(("num_rows", "noise"), [(24, 2.0), (100, 1.0), (300, 3.0)])
-def test_linear_probe_predicts_what_scikit_learn_predicts_of_overlapping_unequal_classes(num_rows, noise):
-    def drawn(seed, count):
-        y = (torch.arange(count) % 8 > 5).long() + (torch.arange(count) % 8 > 6).long()
-        return normal(98, 3, 12)[y] + noise * normal(seed, count, 12) * torch.linspace(1, 5, 12) + 1, y
-
-    (train_x, train_y), (validation_x, validation_y), (test_x, test_y) = (
-        drawn(1, num_rows),
-        drawn(2, 200),
-        drawn(3, 4000),
-    )
-    splits = (train_x, train_y, 3 * validation_x, validation_y)
-    strength = linear_probe(*splits, test_x, test_y, num_classes=3).strength
-    predictions = sklearn_model(train_x, train_y, strength)(test_x)
-    probe = linear_probe(*splits, test_x, predictions, num_classes=3)
-    assert probe.strength == strength
-    assert probe.test >= 0.998
+def test_alpha_req_is_nan_where_an_eigenvalue_it_needs_is_0():
+    assert math.isnan(spectral_metrics(padded(normal(104, 1200, 60), 50))["alpha_req"])
 
 
-def test_linear_probe_ignores_a_feature_that_is_constant_in_training_up_to_rounding():
-    (train_x, train_y), validation, (test_x, test_y) = (blobs(seed, 90) for seed in (1, 2, 3))
-    probe = linear_probe(train_x, train_y, *validation, test_x, test_y, num_classes=3)
-    constant = normal(5, 1, 10).repeat(90, 1)
-    with_constant = [torch.cat([x, constant], dim=1) for x in (train_x, validation[0])]
-    with_noise = torch.cat([test_x, constant + normal(4, 90, 10)], dim=1)
-    again = linear_probe(with_constant[0], train_y, with_constant[1], validation[1], with_noise, test_y, num_classes=3)
-    assert (again.strength, again.validation) == (probe.strength, probe.validation)
-    assert again.test == pytest.approx(probe.test, abs=0.02)
+def views_of(means, deviation, seed, num_views=10):
+    return [means + deviation * normal(seed + view, *means.shape) for view in range(num_views)]
 
 
-def blobs(seed, num_rows, num_classes=3):
-    y = torch.arange(num_rows) % num_classes
-    return normal(99, num_classes, 4)[y] * 1.5 + normal(seed, num_rows, 4), y
+@pytest.mark.parametrize("dim", [2, 5])
+def test_lidar_equals_slow_loops(dim):
+    views = views_of(normal(105, 60, dim) * torch.arange(1, dim + 1), 0.3, 106)
+    assert close(lidar(views), reference.lidar([view.numpy() for view in views]))
 
 
-def test_linear_probe_chooses_nothing_on_the_test_split():
-    (train, validation, (test_x, test_y)) = (blobs(seed, 90) for seed in (1, 2, 3))
-    probe = linear_probe(*train, *validation, test_x, test_y, num_classes=3)
-    other = linear_probe(*train, *validation, -test_x, test_y.flip(0), num_classes=3)
-    assert (other.strength, other.validation) == (probe.strength, probe.validation)
-    assert other.test != probe.test
+@pytest.mark.parametrize("num_equal", [1, 3, 6])
+def test_lidar_is_the_number_of_equal_directions_in_which_images_differ(num_equal):
+    means = padded(with_singular_values(107, 80, [4.0] * num_equal), 6 - num_equal) @ rotation(108, 6)
+    offsets = [sign * 0.05 * math.sqrt(6) * torch.eye(6, dtype=torch.float64)[k] for k in range(6) for sign in (1, -1)]
+    assert lidar([means + offset for offset in offsets]) == pytest.approx(num_equal, rel=1e-4)
 
 
-def wide_blobs(seed, num_rows):
-    y = torch.arange(num_rows) % 2
-    x = normal(seed, num_rows, 50)
-    x[:, 0] += 4.0 * y - 2
-    return x, y
+def test_lidar_counts_directions_in_units_of_what_views_do():
+    means = with_singular_values(109, 4000, [60.0, 6.0])
+    noise = torch.tensor([0.3, 0.03], dtype=torch.float64)
+    turn = torch.linalg.svd(means, full_matrices=False).Vh
+    views = [means + (normal(110 + view, 4000, 2) * noise) @ turn for view in range(10)]
+    assert lidar(views) == pytest.approx(2, rel=0.05)
+    assert lidar(views_of(means, 0.05, 120)) < 1.2
 
 
-def test_linear_probe_chooses_the_strength_on_the_validation_split():
-    (x, y), test = wide_blobs(1, 60), wide_blobs(3, 60)
-    mislabelled = torch.where(torch.arange(60) % 5 == 0, 1 - y, y)
-    clean = linear_probe(x, mislabelled, *wide_blobs(2, 400), *test, num_classes=2)
-    remembered = linear_probe(x, mislabelled, x, mislabelled, *test, num_classes=2)
-    assert remembered.validation == 1.0
-    assert remembered.strength < clean.strength
+def test_lidar_is_nan_for_pure_noise_and_for_a_single_point():
+    assert math.isnan(lidar([normal(130 + view, 640, 64) for view in range(10)]))
+    assert math.isnan(lidar([torch.ones(40, 4)] * 10))
 
 
-def test_linear_probe_ignores_shift_and_scale_of_features_and_constant_features():
-    splits = [blobs(seed, 90) for seed in (1, 2, 3)]
-    probe = linear_probe(*splits[0], *splits[1], *splits[2], num_classes=3)
-    factors = torch.tensor([1e-3, 1.0, 10.0, 1e3], dtype=torch.float64)
-    changed = [(torch.cat([x * factors + 7, torch.full((90, 2), 5.0)], dim=1), y) for x, y in splits]
-    again = linear_probe(*changed[0], *changed[1], *changed[2], num_classes=3)
-    assert again.strength == probe.strength
-    assert again.test == pytest.approx(probe.test, abs=1.01 / 90)
+def test_lidar_ignores_rotation_and_the_order_of_images_and_views():
+    views = views_of(normal(140, 60, 4) * torch.arange(1, 5), 0.3, 141)
+    order = shuffled(3, 60)
+    changed = [(view @ rotation(142, 4))[order] for view in reversed(views)]
+    assert close(lidar(changed), lidar(views))
 
 
-def test_linear_probe_separates_classes_that_lie_apart_and_allows_classes_without_images():
-    splits = [(50 * torch.eye(3)[y] + x[:, :3], y) for x, y in (blobs(seed, 60) for seed in (1, 2, 3))]
-    probe = linear_probe(*splits[0], *splits[1], *splits[2], num_classes=5)
-    assert probe.test == probe.validation == 1.0
+def features(seed, dim, device="cpu", num_views=10, dtype=torch.float32):
+    """Splits and views of an encoder of 3 classes, as `measure` takes them."""
+    generator = torch.Generator().manual_seed(seed)
+    centres, splits = normal(seed, 3, dim), {}
+    for name, size in (("train", 300), ("validation", 90), ("test", 200)):
+        y = torch.randint(3, (size,), generator=generator)
+        splits[name] = Labelled((centres[y] + normal(seed + size, size, dim)).to(device, dtype), y.to(device))
+    test = splits["test"].x
+    views = [test + 0.2 * normal(seed + 1000 + view, 200, dim).to(device, dtype) for view in range(num_views)]
+    return splits, views
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 5, 8])
-def test_knn_equals_slow_loops_with_ties_to_the_smallest_label(k):
-    train_x, test_x = normal(50, 60, 3), normal(51, 40, 3)
-    generator = torch.Generator().manual_seed(k)
-    train_y, test_y = (torch.randint(4, (count,), generator=generator) for count in (60, 40))
-    predictions = reference.knn_predictions(train_x.numpy(), train_y.numpy(), test_x.numpy(), k=k)
-    for labels in (test_y, torch.tensor(predictions)):
-        expected = share_correct(predictions, labels)
-        score = knn_top1(train_x, train_y, test_x, labels, num_classes=4, k=k)
-        assert score == pytest.approx(expected, abs=1e-12)
+ALL_PROBES = ["linear", "knn", "linear_sgd", "retrieval"]
 
 
-@pytest.mark.parametrize("k", [1, 4, 7])
-def test_knn_equals_scikit_learn_on_digits(k):
-    train_x, train_y, _, _, test_x, test_y = digits()
-    model = KNeighborsClassifier(n_neighbors=k, metric="cosine", algorithm="brute")
-    model.fit(train_x.double().numpy(), train_y.numpy())
-    expected = model.score(test_x.double().numpy(), test_y.numpy())
-    score = knn_top1(train_x, train_y, test_x, test_y, num_classes=10, k=k)
-    assert score == pytest.approx(expected, abs=1e-9)
+def measured(device="cpu", h_dim=24, num_views=10, dtype=torch.float32):
+    (h, h_views), (z, z_views) = (features(seed, dim, device, num_views, dtype) for seed, dim in ((1, h_dim), (2, 8)))
+    return measure(h, z, h_views, z_views, probes=ALL_PROBES, num_classes=3, num_images=200)
 
 
-def test_knn_vote_tie_goes_to_the_smallest_label_not_to_the_nearest():
-    train_x, test_x = torch.tensor([[1.0, 0.0], [1.0, 0.5], [-1.0, 0.0]]), torch.tensor([[1.0, -0.1]])
-    for labels, expected in (([2, 1, 0], 1), ([1, 2, 0], 1), ([0, 2, 1], 0)):
-        for label in range(3):
-            score = knn_top1(train_x, torch.tensor(labels), test_x, torch.tensor([label]), num_classes=3, k=2)
-            assert score == float(label == expected)
+def test_measure_measures_lidar_of_10_views_of_10_images_a_dimension_and_else_leaves_it_out():
+    outcomes = measured(h_dim=20)
+    _, views = features(2, 8)
+    unit = [torch.nn.functional.normalize(view[:80].double()) for view in views]
+    assert close(outcomes["z_lidar"], lidar(unit))
+    assert outcomes["h_lidar"] > 1
+    assert "h_lidar" not in measured(h_dim=21)
+    assert not {"h_lidar", "z_lidar"} & set(measured(num_views=9))
 
 
-def test_knn_uses_cosines_so_lengths_of_rows_change_nothing():
-    train_x, test_x = normal(52, 80, 4), normal(53, 50, 4)
-    generator = torch.Generator().manual_seed(1)
-    train_y, test_y = (torch.randint(3, (count,), generator=generator) for count in (80, 50))
-    score = knn_top1(train_x, train_y, test_x, test_y, num_classes=3, k=3)
-    lengths = normal(54, 80, 1).exp()
-    assert knn_top1(train_x * lengths, train_y, 9 * test_x, test_y, num_classes=3, k=3) == score
+def test_measure_gives_every_outcome_of_its_probes_under_the_names_of_columns():
+    outcomes = measured(h_dim=20)
+    assert measured_columns(ALL_PROBES) - {"final_loss"} <= set(outcomes)
+    assert set(outcomes) <= set(OUTCOMES)
 
 
-@pytest.mark.parametrize(("num_rows", "k"), [(300, 5), (4999, 5), (5000, 20)])
-def test_knn_defaults_to_20_neighbours_or_5_for_training_sets_under_5000(num_rows, k):
-    train_x, test_x = normal(55, num_rows, 3), normal(56, 12, 3)
-    train_y = torch.randint(3, (num_rows,), generator=torch.Generator().manual_seed(2))
-    predictions = {
-        count: reference.knn_predictions(train_x.numpy(), train_y.numpy(), test_x.numpy(), k=count) for count in (5, 20)
-    }
-    assert predictions[5] != predictions[20]
-    assert knn_top1(train_x, train_y, test_x, torch.tensor(predictions[k]), num_classes=3) == 1.0
+def test_measure_shares_decompositions_without_changing_a_value():
+    (h, h_views), (z, z_views) = features(1, 24), features(2, 8)
+    outcomes = measured()
+    x, unit = h["test"].x, torch.nn.functional.normalize(z["test"].x.double())
+    for prefix, own, views in (("h", x, h_views), ("z", unit, z_views)):
+        eps = torch.finfo(torch.float32).eps
+        expected = spectral_metrics(own.double(), eps=eps) | {"alignment": alignment(*views[:2])}
+        expected |= {name: metric(own) for name, metric in GEOMETRY.items()}
+        for name, value in expected.items():
+            assert outcomes[f"{prefix}_{name}"] == pytest.approx(value, rel=1e-12, nan_ok=True), name
+        assert outcomes[f"{prefix}_spectrum"] == pytest.approx(spectrum(own).tolist(), rel=1e-12)
+    assert outcomes["collapse"] == embedding_collapse(z["test"].x)
+    assert outcomes["h_collapse"] == representation_collapse(x)
+
+
+def assert_equal_outcomes(outcomes, expected):
+    assert set(outcomes) == set(expected)
+    for name, value in expected.items():
+        if isinstance(value, str):
+            assert outcomes[name] == value, name
+        else:
+            assert outcomes[name] == pytest.approx(value, rel=1e-9, abs=1e-9, nan_ok=True), name
+
+
+def test_features_in_float32_score_as_the_same_numbers_in_float64():
+    single, double = measured(), measured(dtype=torch.float64)
+    for name in ("linear_top1", "knn_top1", "linear_sgd_top1", "retrieval_top1", "z_linear_top1", "collapse"):
+        assert single[name] == double[name], name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_outcomes_on_a_cuda_device_equal_those_on_the_cpu():
+    assert_equal_outcomes(measured("cuda"), measured())

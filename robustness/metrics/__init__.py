@@ -2,21 +2,27 @@
 
 from robustness.metrics.collapse import embedding_collapse, representation_collapse
 from robustness.metrics.geometry import alignment, uniformity, uniformity_optimum, wasserstein
+from robustness.metrics.lidar import lidar
+from robustness.metrics.linear import LinearProbe, linear_probe, linear_sgd_top1
+from robustness.metrics.neighbours import knn_top1, retrieval_top1
 from robustness.metrics.outcomes import PROBES, Labelled, measure, measured_columns
-from robustness.metrics.probes import LinearProbe, knn_top1, linear_probe
-from robustness.metrics.spectrum import spectral_metrics, spectrum
+from robustness.metrics.spectrum import alpha_req, spectral_metrics, spectrum
 
 __all__ = [
     "PROBES",
     "Labelled",
     "LinearProbe",
     "alignment",
+    "alpha_req",
     "embedding_collapse",
     "knn_top1",
+    "lidar",
     "linear_probe",
+    "linear_sgd_top1",
     "measure",
     "measured_columns",
     "representation_collapse",
+    "retrieval_top1",
     "spectral_metrics",
     "spectrum",
     "uniformity",

@@ -9,18 +9,23 @@ from torch import Tensor
 
 from robustness.metrics.collapse import embedding_collapse, representation_collapse
 from robustness.metrics.geometry import alignment, uniformity_and_wasserstein, unit_rows
-from robustness.metrics.probes import knn_top1, linear_probe
+from robustness.metrics.lidar import IMAGES_PER_DIMENSION, NUM_VIEWS, lidar
+from robustness.metrics.linear import linear_probe, linear_sgd_top1
+from robustness.metrics.neighbours import knn_top1, retrieval_top1
 from robustness.metrics.spectrum import spectral_metrics, spectrum
 
 PROBES: Mapping[str, tuple[str, ...]] = {
     "linear": ("linear_top1", "linear_top1_validation", "z_linear_top1"),
     "knn": ("knn_top1", "z_knn_top1"),
+    "linear_sgd": ("linear_sgd_top1",),
+    "retrieval": ("retrieval_top1",),
 }
 """The outcome columns that each probe fills."""
 
 _GEOMETRY = (
     "alignment", "uniformity", "wasserstein", "effective_rank", "effective_rank_centered", "rankme",
-    "participation_ratio", "stable_rank", "numerical_rank", "released_rank", "mean_norm", "total_variance",
+    "participation_ratio", "stable_rank", "numerical_rank", "released_rank", "alpha_req", "lidar",
+    "mean_norm", "total_variance",
 )  # fmt: skip
 
 
@@ -40,8 +45,8 @@ def measured_columns(probes: Sequence[str]) -> set[str]:
 def measure(
     h: Mapping[str, Labelled],
     z: Mapping[str, Labelled],
-    h_views: tuple[Tensor, Tensor],
-    z_views: tuple[Tensor, Tensor],
+    h_views: Sequence[Tensor],
+    z_views: Sequence[Tensor],
     *,
     probes: Sequence[str],
     num_classes: int,
@@ -51,7 +56,8 @@ def measure(
 
     Args:
         h, z: representations and embeddings of the splits train, validation and test.
-        h_views, z_views: the same of two augmented views of the first `num_images` test images.
+        h_views, z_views: the same of augmented views of the first test images: two of the first `num_images`, then,
+            where lidar shall be measured, eight of the first ones, as many as it takes.
         probes: names of `PROBES`.
         num_images: geometry and spectra look at no more test images than this; accuracies at all.
 
@@ -59,25 +65,55 @@ def measure(
         Columns and their values; accuracies are shares, of h unless prefixed with z.
     """
     outcomes: dict[str, Any] = {}
-    for prefix, features in (("", h), ("z_", z)):
-        for probe in probes:
-            outcomes |= {f"{prefix}{name}": value for name, value in _probed(probe, features, num_classes).items()}
-    outcomes.pop("z_linear_top1_validation", None)
+    for probe in probes:
+        outcomes |= _probed(probe, h, z, h_views, num_classes)
     eps = torch.finfo(h["test"].x.dtype).eps
-    h_test, z_test = h["test"].x[:num_images], unit_rows(z["test"].x[:num_images])
-    for prefix, x, views in (("h", h_test, h_views), ("z", z_test, z_views)):
-        uniform, distance = uniformity_and_wasserstein(x)
-        geometry = {"alignment": alignment(*views), "uniformity": uniform, "wasserstein": distance}
-        outcomes |= {f"{prefix}_{name}": value for name, value in (geometry | spectral_metrics(x, eps=eps)).items()}
-        outcomes[f"{prefix}_spectrum"] = spectrum(x).tolist()
-    outcomes["collapse"] = embedding_collapse(z_test)
-    outcomes["h_collapse"] = representation_collapse(h_test)
-    return outcomes
+    h_test, z_test = h["test"].x[:num_images].double(), unit_rows(z["test"].x[:num_images])
+    h_sigma, z_sigma = spectrum(h_test), spectrum(z_test)
+    h_metrics, z_metrics = (spectral_metrics(x, sigma=s, eps=eps) for x, s in ((h_test, h_sigma), (z_test, z_sigma)))
+    geometry = {
+        "h": h_metrics | _geometry(h_test, h_views) | _lidar(h_views),
+        "z": z_metrics | _geometry(z_test, z_views) | _lidar([unit_rows(view) for view in z_views]),
+    }
+    return {
+        **outcomes,
+        **{f"{space}_{name}": value for space, metrics in geometry.items() for name, value in metrics.items()},
+        "h_spectrum": h_sigma.tolist(),
+        "z_spectrum": z_sigma.tolist(),
+        "collapse": embedding_collapse(z_test, z_metrics),
+        "h_collapse": representation_collapse(h_test, h_metrics),
+    }
 
 
-def _probed(probe: str, features: Mapping[str, Labelled], num_classes: int) -> dict[str, float]:
-    train, validation, test = features["train"], features["validation"], features["test"]
+def _geometry(x: Tensor, views: Sequence[Tensor]) -> dict[str, float]:
+    uniform, distance = uniformity_and_wasserstein(x)
+    return {"alignment": alignment(views[0], views[1]), "uniformity": uniform, "wasserstein": distance}
+
+
+def _lidar(views: Sequence[Tensor]) -> dict[str, float]:
+    """Of as many images as it takes and no more, so that its bias is the same for all sizes; else nothing."""
+    enough = IMAGES_PER_DIMENSION * views[0].shape[1]
+    if len(views) < NUM_VIEWS or min(map(len, views)) < enough:
+        return {}
+    return {"lidar": lidar([view[:enough] for view in views])}
+
+
+def _probed(
+    probe: str,
+    h: Mapping[str, Labelled],
+    z: Mapping[str, Labelled],
+    h_views: Sequence[Tensor],
+    num_classes: int,
+) -> dict[str, float]:
+    if probe == "retrieval":
+        return {"retrieval_top1": retrieval_top1(h_views[0], h_views[1])}
+    if probe == "linear_sgd":
+        return {"linear_sgd_top1": linear_sgd_top1(*h["train"], *h["test"], num_classes=num_classes)}
     if probe == "knn":
-        return {"knn_top1": knn_top1(*train, *test, num_classes=num_classes)}
-    found = linear_probe(*train, *validation, *test, num_classes=num_classes)
-    return {"linear_top1": found.test, "linear_top1_validation": found.validation}
+        scores = (knn_top1(*features["train"], *features["test"], num_classes=num_classes) for features in (h, z))
+        return dict(zip(PROBES[probe], scores, strict=True))
+    of_h, of_z = (
+        linear_probe(*features["train"], *features["validation"], *features["test"], num_classes=num_classes)
+        for features in (h, z)
+    )
+    return {"linear_top1": of_h.test, "linear_top1_validation": of_h.validation, "z_linear_top1": of_z.test}

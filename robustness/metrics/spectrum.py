@@ -20,10 +20,11 @@ def spectrum(x: Matrix) -> Spectrum:
     return sigma
 
 
-def spectral_metrics(x: Matrix, *, eps: float | None = None) -> dict[str, float]:
+def spectral_metrics(x: Matrix, *, sigma: Spectrum | None = None, eps: float | None = None) -> dict[str, float]:
     """Every spectral number of a set of vectors, taken as they are.
 
     Args:
+        sigma: `spectrum(x)`, where it is known.
         eps: rounding of the numbers x was computed in; that of its own type unless given.
 
     Returns:
@@ -32,6 +33,7 @@ def spectral_metrics(x: Matrix, *, eps: float | None = None) -> dict[str, float]
         participation_ratio: (sum lambda)^2 / sum lambda^2. stable_rank: sum lambda / lambda_1.
         numerical_rank: number of sigma above max(n, d) eps sigma_1.
         released_rank: number of lambda above 1e-5; depends on the scale of x.
+        alpha_req: see there.
         mean_norm: length of the mean vector. total_variance: trace of the covariance.
         Ranks are NaN where they are 0/0: all vectors zero, or, for those of the covariance, all equal.
 
@@ -42,7 +44,7 @@ def spectral_metrics(x: Matrix, *, eps: float | None = None) -> dict[str, float]
     rounding = torch.finfo(x.dtype).eps if eps is None else eps
     x = x.double()
     mean = x.mean(0)
-    sigma, sigma_centered = spectrum(x), spectrum(x - mean)
+    sigma, sigma_centered = spectrum(x) if sigma is None else sigma, spectrum(x - mean)
     floor = max(x.shape) * sigma[0]
     # What centring leaves of equal rows is rounding, which would count as full rank.
     sigma_centered = torch.where(sigma_centered > floor * torch.finfo(torch.float64).eps, sigma_centered, 0.0)
@@ -56,9 +58,37 @@ def spectral_metrics(x: Matrix, *, eps: float | None = None) -> dict[str, float]
         "stable_rank": float(total / variances[0]),
         "numerical_rank": float((sigma > floor * rounding).sum()),
         "released_rank": float((variances > 1e-5).sum()),
+        "alpha_req": alpha_req(variances, num_rows=len(x)),
         "mean_norm": float(mean.norm()),
         "total_variance": float(total),
     }
+
+
+def alpha_req(variances: Spectrum, *, num_rows: int) -> float:
+    """Exponent of the power law that the eigenvalues of the covariance follow: lambda_i ~ i^-alpha.
+
+        alpha_req = -slope of ln lambda_i on ln i, least squares with weights 1/i, i = 11 .. 100
+
+    Args:
+        variances: all eigenvalues of the covariance, largest first.
+        num_rows: number of vectors that it is of.
+
+    Returns:
+        0 for a flat spectrum; the faster the fall, the larger. NaN unless there are more than 100 dimensions
+        and more than 10 vectors to each, or where one of these eigenvalues is 0.
+
+    Source:
+        Agrawal et al., alpha-ReQ: Assessing Representation Quality in Self-Supervised Learning by measuring
+        eigenspectrum decay, NeurIPS 2022; weights and range as their released code has them.
+    """
+    dim = len(variances)
+    if dim <= 100 or num_rows <= 10 * dim or not bool(variances[99] > 0):
+        return math.nan
+    index = torch.arange(11, 101, dtype=torch.float64, device=variances.device)
+    weights = 1 / index
+    position, height = index.log(), variances[10:100].log()
+    position = position - (weights * position).sum() / weights.sum()
+    return float(-(weights * position * height).sum() / (weights * position.square()).sum())
 
 
 def effective_rank(sigma: Spectrum) -> float:

@@ -1,5 +1,6 @@
 """What a study leaves behind: the only package that writes plan, trials and history, and knows their columns."""
 
+from robustness.store.encoders import read_encoder, remove_encoder, write_encoder
 from robustness.store.files import (
     Row,
     StoreError,
@@ -34,10 +35,13 @@ __all__ = [
     "StoreError",
     "prepare",
     "read",
+    "read_encoder",
     "read_history",
     "read_plan",
     "read_study",
+    "remove_encoder",
     "stored_packs",
+    "write_encoder",
     "write_pack",
     "write_plan",
 ]

@@ -47,7 +47,7 @@ def prepare(folder: Path) -> None:
 def write_plan(folder: Path, rows: pd.DataFrame, study: dict[str, Any]) -> None:
     """Freeze the plan and the study as it runs; replaces an older, smaller plan atomically."""
     text = yaml.safe_dump(study, sort_keys=False, allow_unicode=True)
-    _write_bytes(folder / "study.yaml", text.encode(), replace=True)
+    write_bytes(folder / "study.yaml", text.encode(), replace=True)
     table = pa.Table.from_pandas(rows, schema=PLAN_SCHEMA, preserve_index=False)
     _write_table(plan_path(folder), table, replace=True)
 
@@ -150,10 +150,10 @@ def _parquet_files(folder: Path) -> list[Path]:
 def _write_table(path: Path, table: pa.Table, *, replace: bool) -> bool:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return _write_bytes(path, sink.getvalue().to_pybytes(), replace=replace)
+    return write_bytes(path, sink.getvalue().to_pybytes(), replace=replace)
 
 
-def _write_bytes(path: Path, content: bytes, *, replace: bool) -> bool:
+def write_bytes(path: Path, content: bytes, *, replace: bool) -> bool:
     """Write under a hidden name, sync, then publish at once; False where the file was there first."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:

@@ -2,44 +2,81 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from robustness.data import Splits, two_views
+from robustness.data import Splits, as_floats, two_views
 from robustness.metrics import Labelled, measure
+from robustness.metrics.lidar import IMAGES_PER_DIMENSION, NUM_VIEWS
+from robustness.models import Network
 from robustness.seeds import derive
 from robustness.training.member import Member
 from robustness.trial import Trial
 
 _IMAGES_AT_ONCE = 1024
-AT_THE_END = ("linear",)
+_MOST_KEPT_BYTES = 2**28
+AT_THE_END = ("linear", "linear_sgd")
 """Probes that are fitted once, on the trained encoder."""
+
+Views = tuple[Tensor, Tensor]
+Features = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class ProbeSet:
-    """All splits, unaugmented, and two views of the first test images; the same for every batch size."""
+    """All splits, unaugmented, and views of the first test images; the same for every batch size.
+
+    Args:
+        views: two of the first `num_images` test images.
+        seed, augmentation: of the trial; they decide all views.
+    """
 
     splits: Splits
-    views: tuple[Tensor, Tensor]
+    views: Views
     num_classes: int
     num_images: int
+    seed: int
+    augmentation: str
+
+    def more_views(self, num_images: int) -> Iterator[Views]:
+        """Pairs of views of the first test images, so that there are `NUM_VIEWS` in all.
+
+        Kept for the next member where that takes less than 256 MiB.
+        """
+        if self.views[0][:num_images].nbytes * (NUM_VIEWS - 2) > _MOST_KEPT_BYTES:
+            yield from self._more_views(num_images)
+            return
+        if num_images not in self._kept:
+            self._kept[num_images] = tuple(self._more_views(num_images))
+        yield from self._kept[num_images]
+
+    def _more_views(self, num_images: int) -> Iterator[Views]:
+        images = as_floats(self.splits.test.images[:num_images])
+        for pair in range(1, NUM_VIEWS // 2):
+            yield two_views(images, self.augmentation, seed=derive(self.seed, "probe", pair))
+
+    @cached_property
+    def _kept(self) -> dict[int, tuple[Views, ...]]:
+        return {}
 
 
 def probe_set(trial: Trial, splits: Splits) -> ProbeSet:
     """The probe set of a trial: it depends on its data, its seed and `evaluation.images`."""
-    num_images = int(trial.evaluation["images"])
-    views = two_views(splits.test.images[:num_images], trial.data["augmentation"], seed=derive(trial.seed, "probe"))
-    return ProbeSet(splits, views, trial.dataset.num_classes, num_images)
+    num_images, augmentation = int(trial.evaluation["images"]), trial.data["augmentation"]
+    images = as_floats(splits.test.images[:num_images])
+    views = two_views(images, augmentation, seed=derive(trial.seed, "probe"))
+    return ProbeSet(splits, views, trial.dataset.num_classes, num_images, trial.seed, augmentation)
 
 
 def evaluate(member: Member, probes: ProbeSet, *, epoch: float, final: bool) -> None:
     """Measure a member and keep a row of history; features that are not finite mean `diverged`.
 
-    On the way (not `final`) linear probes are left out: each takes longer than all else together, and
-    nearest neighbours follow accuracy over epochs as well.
+    On the way (not `final`) linear probes and lidar are left out: the former take longer than all else together,
+    the latter needs eight more views of each image. Nearest neighbours follow accuracy over epochs as well.
     """
     started = time.perf_counter()
     splits = {
@@ -47,17 +84,22 @@ def evaluate(member: Member, probes: ProbeSet, *, epoch: float, final: bool) -> 
         "validation": probes.splits.validation,
         "test": probes.splits.test,
     }
-    features = {name: _features(member, split.images) for name, split in splits.items()}
-    views = [_features(member, view) for view in probes.views]
-    if not all(bool(x.isfinite().all()) for pair in [*features.values(), *views] for x in pair):
+    found = {name: features(member.network, split.images, member.dtype) for name, split in splits.items()}
+    views = [features(member.network, view, member.dtype) for view in probes.views]
+    if final:
+        views += _features_of_more_views(member, probes, views[0])
+    if not all(bool(x.isfinite().all()) for pair in [*found.values(), *views] for x in pair):
         member.fail("diverged", f"a representation was not finite after update {member.updates}")
         return
-    h, z = ({name: Labelled(features[name][k], splits[name].labels) for name in splits} for k in (0, 1))
+    h, z = (
+        {name: Labelled(found[name][k], split.labels.to(found[name][k].device)) for name, split in splits.items()}
+        for k in (0, 1)
+    )
     member.outcomes = measure(
         h,
         z,
-        (views[0][0], views[1][0]),
-        (views[0][1], views[1][1]),
+        [pair[0] for pair in views],
+        [pair[1] for pair in views],
         probes=[probe for probe in member.trial.evaluation["probes"] if final or probe not in AT_THE_END],
         num_classes=probes.num_classes,
         num_images=probes.num_images,
@@ -67,9 +109,20 @@ def evaluate(member: Member, probes: ProbeSet, *, epoch: float, final: bool) -> 
     member.evaluate_seconds += time.perf_counter() - started
 
 
+def _features_of_more_views(member: Member, probes: ProbeSet, first: Features) -> list[Features]:
+    """As many as lidar takes, in the larger of the two spaces that have enough images for it; else none."""
+    available = len(first[0])
+    takes = [IMAGES_PER_DIMENSION * x.shape[1] for x in first]
+    num_images = max((count for count in takes if count <= available), default=0)
+    if num_images == 0:
+        return []
+    return [features(member.network, view, member.dtype) for pair in probes.more_views(num_images) for view in pair]
+
+
 @torch.no_grad()
-def _features(member: Member, images: Tensor) -> tuple[Tensor, Tensor]:
-    member.network.eval()
-    starts = range(0, len(images), _IMAGES_AT_ONCE)
-    parts = [member.network(images[start : start + _IMAGES_AT_ONCE].to(member.dtype)) for start in starts]
-    return torch.cat([h for h, _ in parts]), torch.cat([z for _, z in parts])
+def features(network: Network, images: Tensor, dtype: torch.dtype) -> Features:
+    """Representations and embeddings of images, some at once; on the CPU where the device has no float64."""
+    network.eval()
+    parts = [network(as_floats(some, dtype)) for some in torch.split(images, _IMAGES_AT_ONCE)]
+    h, z = (torch.cat([part[k] for part in parts]) for k in (0, 1))
+    return (h.cpu(), z.cpu()) if h.device.type == "mps" else (h, z)
