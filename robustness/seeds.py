@@ -14,7 +14,7 @@ def derive(seed: int, purpose: str, *parts: int | str | tuple[int, ...]) -> int:
 
     Args:
         seed: the trial's seed.
-        purpose: `weights`, `order`, `augment` or `probe`.
+        purpose: `weights`, `order`, `augment`, `layers` or `probe`.
         parts: what else tells this generator from others, for instance batch size, epoch and step.
     """
     text = canonical_json([seed, purpose, *parts])

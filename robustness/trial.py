@@ -10,7 +10,7 @@ from typing import Any, Literal
 from search_spaces.datasets import Dataset, dataset_of
 from search_spaces.dimensions import planned
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Raised whenever the same trial would score differently, so that old and new results never mix."""
 
 Status = Literal["ok", "diverged", "out_of_memory", "timeout", "stopped", "error"]
@@ -110,6 +110,7 @@ class TrialResult:
         outcomes: values of outcome columns; empty unless ok.
         cost: values of cost columns.
         history: one mapping per evaluated epoch.
+        weights: of the trained network by name, tensors; None unless they are to be kept.
     """
 
     status: Status
@@ -120,3 +121,4 @@ class TrialResult:
     outcomes: Mapping[str, Any] = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
     history: tuple[Mapping[str, Any], ...] = ()
+    weights: Mapping[str, Any] | None = None

@@ -1,11 +1,13 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from processes import descendants, kill_tree, robustness, start, wait_until
 from studies_for_tests import TINY, changed, tiny
@@ -14,10 +16,11 @@ from robustness import store
 from robustness.plan import plan
 from robustness.sweep.queue import MOST_ATTEMPTS, PackQueue
 from robustness.sweep.rows import history_rows, trial_rows
-from robustness.training import train_pack
-from robustness.trial import Trial, TrialResult
+from robustness.training import Checkpoints, train_pack
+from robustness.trial import PROTOCOL_VERSION, Trial, TrialResult
 from search_spaces import load_study
 
+CPU = torch.device("cpu")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="walks /proc")
 
 
@@ -139,10 +142,57 @@ def test_added_seeds_and_families_train_only_what_is_new_and_a_dropped_level_is_
 def test_a_killed_worker_is_replaced_and_every_trial_is_stored(swept, tmp_path):
     folder, _, _ = swept
     _, process = half_done(tmp_path, packs=1)
-    workers = [pid for pid in descendants(process.pid) if b"ImplicitFunc" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(workers[0], signal.SIGKILL)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
     assert process.wait(240) == 1
     pd.testing.assert_frame_equal(outcomes(tmp_path / "out"), outcomes(folder / "out"), check_exact=True)
+
+
+ONE_PACK = {
+    "seeds": 1,
+    "axes__batch_size": {"values": [16]},
+    "training": {"epochs": 30},
+    "evaluation": {"probes": ["knn"], "every": 10},
+    "analysis": {"outcome": "knn_top1"},
+    "resources": {"checkpoint_minutes": 0.001},
+    "families__untrained": None,
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = study_file(folder, **ONE_PACK | {"resources": {"checkpoint_minutes": 60}})
+    assert robustness("sweep", path, "--out", "out", cwd=folder).returncode == 0
+    return folder / "out"
+
+
+@pytest.mark.parametrize("whom", ["the worker", "everything"])
+@linux
+def test_a_pack_that_was_killed_goes_on_from_its_checkpoint_with_the_same_bits(undisturbed, tmp_path, whom):
+    path = study_file(tmp_path, **ONE_PACK)
+    process = start("sweep", path, "--out", "out", cwd=tmp_path)
+    (pack,) = set(plan(load_study(path))["pack_id"])
+    keep = Checkpoints(tmp_path / "out" / "checkpoints" / pack, seconds=0)
+    wait_until(lambda: half_trained(keep), process, seconds=120)
+    if whom == "the worker":
+        os.kill(workers_of(process)[0], signal.SIGKILL)
+        assert process.wait(240) == 0
+    else:
+        kill_tree(process)
+        assert not store.stored_packs(tmp_path / "out")
+        done = robustness("sweep", path, "--out", "out", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    pd.testing.assert_frame_equal(outcomes(tmp_path / "out"), outcomes(undisturbed), check_exact=True)
+    assert not list((tmp_path / "out").rglob("*checkpoint*/*"))
+
+
+def half_trained(keep):
+    state = keep.load(CPU) if keep.path.exists() else None
+    return state is not None and state["begun"]["lockstep"]["updates"] > 15 * 64
+
+
+def workers_of(process):
+    return [pid for pid in descendants(process.pid) if b"ImplicitFunc" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -155,6 +205,17 @@ def test_an_interrupted_sweep_ends_with_130_and_nothing_is_lost(tmp_path, number
         (tmp_path / "stderr").read_text().endswith("interrupted; what was stored stays, the same command continues\n")
     )
     assert len(store.read(tmp_path / "out")) >= 1
+
+
+def test_a_process_sweeps_twice_without_a_token_of_its_own(tmp_path):
+    path = study_file(tmp_path, training={"updates": 1}, seeds=1, **{"families__untrained": None})
+    script = (
+        "from pathlib import Path; from robustness.sweep import sweep; from search_spaces import load_study\n"
+        f"print([sweep(load_study({str(path)!r}), Path(name)).left for name in 'ab'])"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.stdout.strip().endswith("[0, 0]"), done.stderr
 
 
 def test_a_pack_that_kills_its_worker_is_tried_again_and_then_given_up():
@@ -188,6 +249,6 @@ def test_rows_hold_the_plan_the_result_and_the_versions():
     (row,) = trial_rows(planned, [result])
     assert (row["family"], row["linear_top1"], row["updates"], row["threads"]) == ("nt_xent", 0.5, 5, 1)
     assert row["code_version"]
-    assert row["protocol_version"] == 2
+    assert row["protocol_version"] == PROTOCOL_VERSION
     (epoch,) = history_rows(planned, [result])
     assert (epoch["epoch"], epoch["images"], epoch["knn_top1"]) == (1.0, 320, 0.5)

@@ -11,8 +11,10 @@ from robustness.plan import plan
 from robustness.store import OUTCOMES
 from robustness.training import pack as pack_module
 from robustness.training import train_pack
-from robustness.training.member import Member
+from robustness.training.lockstep import Fused, Lockstep, Looped
+from robustness.training.member import members_of
 from robustness.training.schedule import learning_rates
+from robustness.training.slices import Slicing
 from robustness.trial import Trial
 
 
@@ -30,24 +32,38 @@ def one_of_each_loss(**changes):
     return trials_of(tiny(families={name: {} for name in LOSSES}, **QUICK | changes))
 
 
+CPU = torch.device("cpu")
+KINDS = pytest.mark.parametrize("kind", [Looped, Fused])
+FUSE = pytest.mark.parametrize("fuse", ["always", "never"])
+
+
+def lockstep(kind, *trials):
+    return kind(members_of(trials, CPU), CPU)
+
+
 def bits(result):
     return repr({name: result.outcomes.get(name) for name in OUTCOMES}) + repr(result.status)
 
 
-def test_a_trial_alone_and_in_a_pack_agree():
+@FUSE
+def test_a_trial_alone_and_in_a_pack_agree(fuse):
     trials = one_of_each_loss(training={"updates": 5, "precision": "float64"})
-    together = train_pack(trials)
+    together = train_pack(trials, fuse=fuse)
+    assert {result.cost["fused"] for result in together} == {fuse == "always"}
     assert {result.status for result in together} == {"ok"}
     for trial, packed in zip(trials, together, strict=True):
-        (alone,) = train_pack([trial])
+        (alone,) = train_pack([trial], fuse="never")
         for name, value in packed.outcomes.items():
-            assert value == alone.outcomes[name] or alone.outcomes[name] == pytest.approx(value, abs=1e-9), name
+            same = value == alone.outcomes[name] if isinstance(value, str | list) else None
+            assert same or alone.outcomes[name] == pytest.approx(value, rel=1e-9, abs=1e-9, nan_ok=True), name
 
 
-def test_the_same_pack_gives_the_same_bits():
+@FUSE
+def test_the_same_pack_gives_the_same_bits(fuse):
     trials = one_of_each_loss()
-    assert {result.status for result in train_pack(trials)} == {"ok"}
-    assert [bits(r) for r in train_pack(trials)] == [bits(r) for r in train_pack(trials)]
+    first, again = train_pack(trials, fuse=fuse), train_pack(trials, fuse=fuse)
+    assert {result.status for result in first} == {"ok"}
+    assert [bits(r) for r in first] == [bits(r) for r in again]
 
 
 GOLDEN = {
@@ -97,11 +113,12 @@ def test_five_updates_of_every_loss_score_what_they_always_scored():
         assert found == pytest.approx(GOLDEN[trial.loss], rel=1e-7), trial.loss
 
 
-def test_results_do_not_depend_on_slices(monkeypatch):
+@FUSE
+def test_results_do_not_depend_on_slices(monkeypatch, fuse):
     trials = one_of_each_loss(training={"updates": 5, "precision": "float64"})
-    whole = train_pack(trials)
-    monkeypatch.setattr(pack_module, "slice_size", lambda trials: 5)
-    sliced = train_pack(trials)
+    whole = train_pack(trials, fuse=fuse)
+    monkeypatch.setattr(pack_module, "slicing", lambda *args, **kwargs: Slicing(5, fused=kwargs["fuse"] == "always"))
+    sliced = train_pack(trials, fuse=fuse)
     assert {r.cost["slice_size"] for r in sliced} == {5, len(trials) % 5 or 5}
     for a, b in zip(whole, sliced, strict=True):
         assert a.outcomes["final_loss"] == pytest.approx(b.outcomes["final_loss"], rel=1e-9)
@@ -111,15 +128,16 @@ def test_results_do_not_depend_on_slices(monkeypatch):
 def seen(monkeypatch):
     """What each loss was shown first and what its network began with."""
     views, weights = {}, {}
-    update = Member.update
+    update = Lockstep.update
 
     def recorded(self, batch):
-        key = self.trial.loss
-        views.setdefault(key, []).append(torch.cat(batch))
-        weights.setdefault(key, torch.cat([w.detach().flatten().clone() for w in self.network.parameters()]))
+        for member in self.members:
+            key = member.trial.loss
+            views.setdefault(key, []).append(torch.cat(batch))
+            weights.setdefault(key, torch.cat([w.detach().flatten().clone() for w in member.network.parameters()]))
         update(self, batch)
 
-    monkeypatch.setattr(Member, "update", recorded)
+    monkeypatch.setattr(Lockstep, "update", recorded)
     return views, weights
 
 
@@ -152,53 +170,61 @@ def test_updates_reduce_the_loss_they_minimise():
         assert losses[-1] < losses[0], trial.loss
 
 
-def test_the_first_step_is_the_gradient_step_of_the_loss():
+@KINDS
+def test_the_first_step_is_the_gradient_step_of_the_loss(kind):
     (trial,) = trials_of(tiny(families={"dhel": {"temperature": 0.5}}, training={"updates": 1, "precision": "float64"}))
-    member = Member(trial, torch.device("cpu"))
+    slice_ = lockstep(kind, trial)
+    (member,) = slice_.members
     before = [w.detach().clone() for w in member.network.parameters()]
-    views = fixed_views()
-    z = [member.network(view.double())[1] for view in views]
-    gradients = torch.autograd.grad(LOSSES["dhel"](*z, temperature=0.5), list(member.network.parameters()))
-    member.update(views)
+    network, views = trainable_copy(member.network), fixed_views(dtype=torch.float64)
+    z = [network(view)[1] for view in views]
+    gradients = torch.autograd.grad(LOSSES["dhel"](*z, temperature=0.5), list(network.parameters()))
+    slice_.update(views)
     for old, new, gradient in zip(before, member.network.parameters(), gradients, strict=True):
         torch.testing.assert_close(new.detach(), old - 0.1 * gradient, rtol=1e-9, atol=1e-12)
 
 
+@KINDS
 @pytest.mark.parametrize("size", [64, 24])
-def test_a_later_step_has_the_gradient_of_its_own_weights_and_trains_batch_norm(size):
-    training = {"updates": 2, "precision": "float64", "micro_batch": size}
+def test_a_later_step_has_the_gradient_of_its_own_weights_and_trains_batch_norm(kind, size):
+    training = {"updates": 2, "precision": "float64", "micro_batch": size, "momentum": 0}
     (trial,) = trials_of(tiny(families={"dhel": {}}, training=training, model={"projector_batch_norm": True}))
-    member, views = Member(trial, torch.device("cpu")), fixed_views()
-    member.update(views)
-    network = copy.deepcopy(member.network)
-    network.zero_grad()
-    micro_batches = [torch.cat([view[k : k + size] for view in views]).double() for k in range(0, 64, size)]
+    slice_, views = lockstep(kind, trial), fixed_views(dtype=torch.float64)
+    (member,) = slice_.members
+    slice_.update(views)
+    network = trainable_copy(member.network)
+    micro_batches = [torch.cat([view[k : k + size] for view in views]) for k in range(0, 64, size)]
     halves = zip(*(network(images)[1].chunk(2) for images in micro_batches), strict=True)
     LOSSES["dhel"](*(torch.cat(parts) for parts in halves), **member.hyperparameters).backward()
-    member.update(views)
+    slice_.update(views)
+    rate = member.learning_rates[1]
     for one, other in zip(network.parameters(), member.network.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-9)
+        torch.testing.assert_close(one.detach() - rate * one.grad, other.detach(), rtol=0, atol=1e-9)
     for one, other in zip(network.buffers(), member.network.buffers(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
     assert member.network.projector[1].num_batches_tracked == 2 * len(micro_batches)
 
 
+@FUSE
 @pytest.mark.parametrize("memory", [{}, {"micro_batch": 24, "tile": 16}])
-def test_a_diverging_member_is_null_and_leaves_the_others_alone(memory):
+def test_a_diverging_member_is_null_and_leaves_the_others_alone(memory, fuse):
     families = {"dhel": {"learning_rate": {"values": [0.1, 1e30]}, "temperature": 0.5}}
     study = tiny(families=families, training={"epochs": 2, **memory}, **QUICK)
-    calm, wild = train_pack(trials_of(study), every=1)
+    calm, wild = train_pack(trials_of(study), every=1, fuse=fuse)
     assert (calm.status, wild.status) == ("ok", "diverged")
     assert wild.outcomes == {}
     assert "not finite" in wild.error
-    (alone,) = train_pack(trials_of(study)[:1], every=1)
-    assert bits(calm) == bits(alone)
+    (alone,) = train_pack(trials_of(study)[:1], every=1, fuse=fuse)
+    assert alone.outcomes["final_loss"] == pytest.approx(calm.outcomes["final_loss"], rel=1e-4)
+    if fuse == "never":
+        assert bits(calm) == bits(alone)
 
 
+@FUSE
 @pytest.mark.parametrize("memory", [{}, {"micro_batch": 24, "tile": 16}])
-def test_weights_that_are_not_numbers_mean_diverged_and_no_error_for_every_loss(memory):
+def test_weights_that_are_not_numbers_mean_diverged_and_no_error_for_every_loss(memory, fuse):
     trials = one_of_each_loss(training={"updates": 3, "learning_rate": 1e30, **memory})
-    ends = {trial.loss: (r.status, r.error) for trial, r in zip(trials, train_pack(trials), strict=True)}
+    ends = {trial.loss: (r.status, r.error) for trial, r in zip(trials, train_pack(trials, fuse=fuse), strict=True)}
     assert {name: end for name, end in ends.items() if end[0] != "diverged"} == {}
 
 
@@ -219,24 +245,29 @@ def test_a_loss_that_raises_ends_its_own_trial_only(monkeypatch):
     assert {r.status for name, r in results.items() if name != "dcl"} == {"ok"}
 
 
-def fixed_views(num_images=64):
-    return tuple(torch.rand(num_images, 1, 8, 8, generator=torch.Generator().manual_seed(k)) for k in (0, 1))
+def fixed_views(num_images=64, dtype=torch.float32):
+    generators = [torch.Generator().manual_seed(k) for k in (0, 1)]
+    return tuple(torch.rand(num_images, 1, 8, 8, generator=generator).to(dtype) for generator in generators)
 
 
+def trainable_copy(network):
+    return copy.deepcopy(network).requires_grad_()
+
+
+@KINDS
 @pytest.mark.parametrize("memory", [{"micro_batch": 24}, {"micro_batch": 999}, {"tile": 24}])
-def test_what_saves_memory_changes_no_step_of_any_loss(memory):
+def test_what_saves_memory_changes_no_step_of_any_loss(kind, memory):
     training = {"updates": 2, "precision": "float64"}
-    for trial, spared in zip(
-        one_of_each_loss(training=training), one_of_each_loss(training=training | memory), strict=True
-    ):
-        assert trial.trial_id != spared.trial_id
-        members = [Member(each, torch.device("cpu")) for each in (trial, spared)]
-        for member in members:
-            for _ in range(2):
-                member.update(fixed_views())
-        assert float(members[0].loss_sum) == pytest.approx(float(members[1].loss_sum), abs=1e-9), trial.loss
-        for one, other in zip(*(member.network.parameters() for member in members), strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+    plain, spared = one_of_each_loss(training=training), one_of_each_loss(training=training | memory)
+    assert not {trial.trial_id for trial in plain} & {trial.trial_id for trial in spared}
+    slices = [lockstep(kind, *trials) for trials in (plain, spared)]
+    for slice_ in slices:
+        for _ in range(2):
+            slice_.update(fixed_views(dtype=torch.float64))
+    torch.testing.assert_close(slices[0].loss_sums, slices[1].loss_sums, rtol=1e-9, atol=1e-9)
+    for one, other in zip(*(slice_.members for slice_ in slices), strict=True):
+        for weights, same in zip(one.network.parameters(), other.network.parameters(), strict=True):
+            torch.testing.assert_close(weights, same, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -244,16 +275,18 @@ def test_what_saves_memory_changes_no_step_of_any_loss(memory):
 )
 def test_an_encoder_sees_both_views_of_a_micro_batch_at_a_time(micro_batch, sizes):
     (trial,) = trials_of(tiny(families={"dhel": {}}, training={"updates": 1, "micro_batch": micro_batch}))
-    member, seen = Member(trial, torch.device("cpu")), []
+    slice_, seen = lockstep(Looped, trial), []
+    (member,) = slice_.members
     member.network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    member.update(fixed_views())
+    slice_.update(fixed_views())
     assert [len(images) for images in seen] == sizes
     first = fixed_views()[1][: sizes[0] // 2]
     torch.testing.assert_close(seen[0][sizes[0] // 2 :], (first - member.network.mean) / member.network.deviation)
 
 
+@KINDS
 @pytest.mark.parametrize("tile", [None, 24])
-def test_a_loss_is_given_the_tile_of_the_study(monkeypatch, tile):
+def test_a_loss_is_given_the_tile_of_the_study(monkeypatch, kind, tile):
     compute, seen = Loss.compute, []
 
     def recorded(self, u, v, *, tile, **hyperparameters):
@@ -262,7 +295,7 @@ def test_a_loss_is_given_the_tile_of_the_study(monkeypatch, tile):
 
     monkeypatch.setattr(Loss, "compute", recorded)
     (trial,) = trials_of(tiny(families={"dhel": {}}, training={"updates": 1, "tile": tile}))
-    Member(trial, torch.device("cpu")).update(fixed_views())
+    lockstep(kind, trial).update(fixed_views())
     assert seen == [tile]
 
 
@@ -275,21 +308,21 @@ def test_a_loss_that_needs_the_number_of_training_images_is_told(monkeypatch):
 
     monkeypatch.setitem(LOSSES, "nt_xent_vrns", replace(LOSSES["nt_xent_vrns"], formula=recorded))
     (trial,) = trials_of(tiny(families={"nt_xent_vrns": {"weight": 3, "temperature": 0.5}}))
-    Member(trial, torch.device("cpu")).update(fixed_views())
+    lockstep(Looped, trial).update(fixed_views())
     assert seen == {"weight": 3.0, "temperature": 0.5, "num_images": 1024.0}
     assert {type(value) for value in seen.values()} == {float}
 
 
 def test_out_of_memory_halves_the_slice_and_ends_at_one(monkeypatch):
-    original, sizes = pack_module._train_slice, []
+    original, sizes = pack_module._Pack._train_slice, []
 
-    def limited(trials, *args, **kwargs):
+    def limited(self, trials):
         sizes.append(len(trials))
         if len(trials) > 2 or any(trial.loss == "kcl_log" for trial in trials):
             raise torch.OutOfMemoryError("out of memory")
-        return original(trials, *args, **kwargs)
+        return original(self, trials)
 
-    monkeypatch.setattr(pack_module, "_train_slice", limited)
+    monkeypatch.setattr(pack_module._Pack, "_train_slice", limited)
     results = dict(zip(LOSSES, train_pack(one_of_each_loss()), strict=True))
     assert sizes[0] == len(LOSSES)
     assert {name for name, r in results.items() if r.status == "out_of_memory"} == {"kcl_log"}
@@ -345,14 +378,20 @@ def test_learning_rates_scale_with_the_batch_size_from_256(scaling, factor):
     )
 
 
-def test_clipping_bounds_the_first_step():
-    study = tiny(families={"kcl_log": {"gamma": 64}}, training={"updates": 1, "clip_norm": 1e-3, "momentum": 0})
-    (trial,) = trials_of(study)
-    member = Member(trial, torch.device("cpu"))
-    before = torch.cat([w.detach().flatten().clone() for w in member.network.parameters()])
-    member.update(fixed_views())
-    step = torch.cat([w.detach().flatten() for w in member.network.parameters()]) - before
-    assert float(step.norm()) == pytest.approx(0.1 * 1e-3, rel=1e-3)
+@KINDS
+def test_clipping_bounds_the_first_step_of_each_member(kind):
+    families = {"kcl_log": {"gamma": {"values": [0.5, 64]}, "learning_rate": {"values": [0.1, 0.2]}}}
+    study = tiny(families=families, training={"updates": 1, "clip_norm": 1e-3, "momentum": 0})
+    slice_ = lockstep(kind, *trials_of(study))
+    before = [flat(member) for member in slice_.members]
+    slice_.update(fixed_views())
+    for member, old in zip(slice_.members, before, strict=True):
+        rate = member.trial.training["learning_rate"]
+        assert float((flat(member) - old).norm()) == pytest.approx(rate * 1e-3, rel=1e-3)
+
+
+def flat(member):
+    return torch.cat([w.detach().flatten().clone() for w in member.network.parameters()])
 
 
 def test_adamw_trains_too():

@@ -1,10 +1,14 @@
 """Joining or starting Ray, quietly and with a token."""
 
 import logging
+import math
 import os
 import secrets
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from search_spaces.axes import StudyError
@@ -18,46 +22,85 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
+import torch
 
 MOST_WORKERS = 2000
-_LOCAL_OBJECT_STORE_BYTES = 256 * 2**20
+_OBJECT_STORE_ROOM = 256 * 2**20
+"""Bytes in the object store of a local cluster for all but images."""
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None, *, image_bytes: int = 0) -> Iterator[None]:
     """Join the cluster at `address`, or start one on this machine that ends with the block.
 
     A local cluster gets a random token unless RAY_AUTH_TOKEN gives one, so that no other user of the
     machine can run code through it and nothing is written to the home directory.
 
+    Args:
+        address: of a Ray cluster; this machine unless given.
+        image_bytes: how much of images a local cluster has to hold in memory.
+
     Raises:
-        StudyError: it can't be joined or started, in one line.
+        StudyError: it can't be joined or started, or this machine has too little memory, in one line.
     """
     if ray.is_initialized():
         raise StudyError("Ray is running in this process already; call ray.shutdown() first")
-    local = address is None
-    own_token = local and "RAY_AUTH_TOKEN" not in os.environ
-    if own_token:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if address is None:
+        # For all clusters of this process: Ray keeps the first token that it reads.
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
-        _init(address)
+        _init(address, image_bytes)
         yield
     finally:
         ray.shutdown()
-        if own_token:
-            del os.environ["RAY_AUTH_TOKEN"]
 
 
-def _init(address: str | None) -> None:
+def _init(address: str | None, image_bytes: int) -> None:
     options: dict[str, Any] = {"address": address}
     if address is None:
-        options = {"address": "local", "include_dashboard": False, "object_store_memory": _LOCAL_OBJECT_STORE_BYTES}
+        _check_memory(image_bytes)
+        store = _OBJECT_STORE_ROOM + image_bytes + image_bytes // 20
+        options = {"address": "local", "include_dashboard": False, "object_store_memory": store}
+        if torch.backends.mps.is_available():
+            # Ray counts no GPU of Apple's by itself.
+            options["num_gpus"] = 1
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         what = "can't start Ray on this machine" if address is None else f"--address {address}: can't join the cluster"
         raise StudyError(f"{what}: {reason}") from None
+
+
+def _check_memory(image_bytes: int) -> None:
+    """Images are in memory twice while the object store takes them from the task that read them.
+
+    A small store that shared memory has no room for is kept in files by Ray, which is slower; images are not worth it.
+    """
+    need, memory, shared = 2 * image_bytes, _memory_bytes(), _shared_memory_bytes()
+    if need > memory:
+        rule = f"the images need {_gib(need)} of memory while they are read, this machine has {_gib(memory)}"
+        raise StudyError(f"data: {rule}; use smaller images or a cluster with more (--address)")
+    if image_bytes > shared:
+        rule = f"the images need {_gib(image_bytes)} of shared memory, /dev/shm has {_gib(shared)} left"
+        raise StudyError(f"data: {rule}; enlarge it (docker run --shm-size), or use a cluster (--address)")
+
+
+def _memory_bytes() -> int:
+    """What this machine has, or the container that this process is in."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text("ascii").strip() if limit.is_file() else "max"
+    return min(total, int(text)) if text.isdecimal() else total
+
+
+def _shared_memory_bytes() -> float:
+    """What is left of shared memory; unlimited where the object store is not in it."""
+    return shutil.disk_usage("/dev/shm").free if sys.platform == "linux" else math.inf
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB"
 
 
 def num_workers(study: Study, *, num_packs: int) -> int:

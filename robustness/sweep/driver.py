@@ -8,6 +8,7 @@ import pandas as pd
 from robustness.losses.installed import find_loss
 from robustness.plan import extend, plan
 from robustness.store import prepare, read, read_plan, read_study, stored_packs, write_plan
+from robustness.sweep.keep import prune
 from search_spaces.axes import StudyError
 from search_spaces.families import UNTRAINED
 from search_spaces.study import Study
@@ -46,6 +47,7 @@ def sweep(study: Study, folder: Path, *, address: str | None = None) -> Summary:
         from robustness.sweep.launch import launch
 
         launch(study, folder, todo, read(folder), address=address)
+    prune(study, folder)
     stored = read(folder)
     mine = stored[stored["trial_id"].isin(planned["trial_id"])]
     failed = int((mine["status"] != "ok").sum())

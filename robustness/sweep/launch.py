@@ -13,6 +13,7 @@ import pandas as pd
 from robustness.plan import pack_costs
 from robustness.store import StoreError, write_pack
 from robustness.sweep.cluster import connected, num_workers
+from robustness.sweep.images import share, stored_bytes
 from robustness.sweep.progress import SweepProgress
 from robustness.sweep.queue import MOST_ATTEMPTS, PackQueue
 from robustness.sweep.rows import members_of, trial_rows
@@ -34,7 +35,7 @@ def launch(study: Study, folder: Path, todo: pd.DataFrame, before: pd.DataFrame,
         address: of a Ray cluster; this machine unless given.
 
     Raises:
-        StudyError: the cluster can't be joined or is too small.
+        StudyError: the cluster can't be joined or is too small, or images can't be read there.
         StoreError: results can't be stored.
     """
     costs = pack_costs(todo, every=study.evaluation.every)
@@ -47,12 +48,21 @@ def launch(study: Study, folder: Path, todo: pd.DataFrame, before: pd.DataFrame,
     # The most expensive first: otherwise the last one keeps a single worker busy.
     order = sorted(costs, key=lambda pack: (-costs[pack], pack))
     resources = study.resources
-    job = Job(folder, study.evaluation.every, resources.cpus_per_pack, resources.gpus_per_pack)
-    with connected(address), _sigterm_interrupts():
+    job = Job(
+        folder,
+        every=study.evaluation.every,
+        cpus=resources.cpus_per_pack,
+        gpus=resources.gpus_per_pack,
+        fuse=study.pack.fuse,
+        checkpoint_seconds=60 * resources.checkpoint_minutes,
+        keep_weights=study.evaluation.keep != "none",
+    )
+    with connected(address, image_bytes=stored_bytes(todo)), _sigterm_interrupts():
         workers = num_workers(study, num_packs=len(order))
+        images = share(study, todo, local=address is None)
         queue = ray.remote(num_cpus=0)(PackQueue).remote(order)
         with _scratch(folder, address) as scratch, progress:
-            _tune(queue, todo, job, workers=workers, scratch=scratch, progress=progress)
+            _tune(queue, todo, job, images, workers=workers, scratch=scratch, progress=progress)
         given_up, stop_reason = ray.get(queue.outcome.remote())
     if stop_reason is not None:
         raise StoreError(stop_reason)
@@ -62,9 +72,18 @@ def launch(study: Study, folder: Path, todo: pd.DataFrame, before: pd.DataFrame,
         write_pack(folder, pack, trial_rows(rows, [TrialResult("error", reason)] * len(rows)), [])
 
 
-def _tune(queue: Any, todo: pd.DataFrame, job: Job, *, workers: int, scratch: str, progress: SweepProgress) -> None:
+def _tune(
+    queue: Any,
+    todo: pd.DataFrame,
+    job: Job,
+    images: dict[str, Any],
+    *,
+    workers: int,
+    scratch: str,
+    progress: SweepProgress,
+) -> None:
     trainable = tune.with_resources(
-        tune.with_parameters(work, queue=queue, planned=todo, job=job),
+        tune.with_parameters(work, queue=queue, planned=todo, job=job, images=images),
         {"cpu": job.cpus, "gpu": job.gpus},
     )
     tuner = tune.Tuner(

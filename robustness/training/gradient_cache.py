@@ -1,25 +1,37 @@
 """Exact gradients of a large batch in the memory of a small one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 Images = Shaped[Tensor, "n channels height width"]
-Embeddings = Float[Tensor, "n dim"]
-Scalar = Float[Tensor, ""]
+Embeddings = Float[Tensor, "n *members dim"]
+Losses = Float[Tensor, "*members"]
+
+
+class Weights(Protocol):
+    """A network, or several as one."""
+
+    def parameters(self) -> Iterable[Tensor]:
+        """What is trained."""
+
+    def buffers(self) -> Iterable[Tensor]:
+        """What else a forward pass changes."""
 
 
 def backward_in_micro_batches(
-    network: nn.Module,
+    network: Weights,
     views: tuple[Images, Images],
-    loss: Callable[[Embeddings, Embeddings], Scalar],
+    loss: Callable[[Embeddings, Embeddings], Losses],
     *,
     embed: Callable[[Images], Embeddings],
     micro_batch: int,
-) -> Scalar:
+    scale: Callable[[Losses], Losses] = lambda losses: losses,
+) -> Losses:
     """Add the gradients of one step on the whole batch, with activations of one micro-batch at a time.
 
     A contrastive loss needs all embeddings at once, but reaches the weights only through them. So: embed all
@@ -44,12 +56,15 @@ def backward_in_micro_batches(
         network: what holds the weights, in the mode in which it shall be evaluated.
         views: two views of every image. Only slices are taken, so that `embed` can cast or move a micro-batch
             at a time: whole views in float32 may outweigh the activations.
-        loss: of the embeddings of the first and of the second view; it may ignore either, not both.
+        loss: of the embeddings of the first and of the second view; it may ignore either, not both. One value, or
+            one for each of several networks, whose gradients are those of the sum.
         embed: images of both views to embeddings, row by row, by `network`.
         micro_batch: number of images, 1 or more, whose two views are embedded together; the last may have fewer.
+        scale: what gradients are taken of instead of the loss, where half precision needs larger ones.
 
     Returns:
-        The value of the loss, without a graph. Gradients are added to `.grad` of all weights, the loss's own too.
+        The value of the loss, unscaled, without a graph. Gradients are added to `.grad` of all weights, the loss's
+        own too.
 
     Source:
         Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, RepL4NLP 2021,
@@ -57,7 +72,7 @@ def backward_in_micro_batches(
     """
     if micro_batch >= len(views[0]):
         value = loss(*_halves(embed(torch.cat(views))))
-        _backward(value)
+        _backward(scale(value).sum())
         return value.detach()
     micro_batches = [slice(start, start + micro_batch) for start in range(0, len(views[0]), micro_batch)]
     devices = sorted({weights.device for weights in network.parameters()} - {torch.device("cpu")}, key=str)
@@ -70,7 +85,7 @@ def backward_in_micro_batches(
     torch.clear_autocast_cache()
     z = tuple(torch.cat(parts).requires_grad_() for parts in zip(*halves, strict=True))
     value = loss(*z)
-    _backward(value)
+    _backward(scale(value).sum())
     end = _random_states(devices)
     for rows, state in zip(micro_batches, states, strict=True):
         _restore(state, devices)
@@ -92,7 +107,7 @@ def _backward(outputs: Tensor, gradients: Tensor | None = None) -> None:
 
 
 @contextmanager
-def _buffers_kept(network: nn.Module) -> Iterator[None]:
+def _buffers_kept(network: Weights) -> Iterator[None]:
     """Undo what the first pass does to running statistics: the second does it again."""
     kept = [buffer.clone() for buffer in network.buffers()]
     try:

@@ -1,7 +1,8 @@
-"""One member of a slice: a network, its optimiser and how it fares."""
+"""One trial while it trains: its network, its settings, and how it fares."""
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,35 +12,32 @@ from torch import Tensor
 from robustness.losses.installed import find_loss
 from robustness.models import Network, build
 from robustness.plan import num_updates, steps_per_epoch
-from robustness.training.gradient_cache import backward_in_micro_batches
 from robustness.training.schedule import learning_rates
 from robustness.trial import Status, Trial
 
-Images = Float[Tensor, "n channels height width"]
 Embeddings = Float[Tensor, "n dim"]
 
-PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
+PRECISIONS = {"float64": torch.float64}
+"""Of weights, where it isn't float32: half precision is for what autocast computes."""
 
 
 class Member:
-    """The state of one trial while it trains. Nothing here depends on who shares the slice."""
+    """The state of one trial. Nothing here depends on who shares the slice.
 
-    def __init__(self, trial: Trial, device: torch.device) -> None:
+    Args:
+        trial: what to train.
+        network: with the trial's initial weights; belongs to this member.
+    """
+
+    def __init__(self, trial: Trial, network: Network) -> None:
         self.trial = trial
-        self.dtype = PRECISIONS[(trial.training or {}).get("precision", "float32")]
-        self.network: Network = build(
-            trial.model["encoder"],
-            trial.model["projector"],
-            dataset=trial.dataset,
-            batch_norm=trial.model["projector_batch_norm"],
-            seed=trial.seed,
-        ).to(device, self.dtype)
+        self.network = network
+        self.dtype = precision(trial)
         self.hyperparameters = {name: float(value) for name, value in trial.hyperparameters.items()}
+        self.learning_rates: list[float] = []
         self.status: Status = "ok"
         self.error: str | None = None
         self.updates = 0
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-        self.losses_summed = 0
         self.mean_loss = math.nan
         self.history: list[dict[str, Any]] = []
         self.outcomes: dict[str, Any] = {}
@@ -48,53 +46,23 @@ class Member:
             known = {"num_images": float(trial.dataset.num_train)}
             bound = find_loss(trial.loss).space.bound
             self.hyperparameters |= {name: value for name, value in known.items() if name in bound}
-            self.optimizer = _optimizer(trial.training, self.network)
-            self.learning_rates = learning_rates(
-                trial.training, total=num_updates(trial), steps_per_epoch=steps_per_epoch(trial)
-            )
+            total, steps = num_updates(trial), steps_per_epoch(trial)
+            self.learning_rates = learning_rates(trial.training, total=total, steps_per_epoch=steps)
 
-    def update(self, views: tuple[Images, Images]) -> None:
-        """One step on one batch; no synchronisation with the device."""
+    def loss(self, first: Embeddings, second: Embeddings) -> Float[Tensor, ""]:
+        """The trial's loss of one batch."""
         assert self.trial.training is not None
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rates[self.updates]
-        self.network.train()
-        self.optimizer.zero_grad()
-        micro_batch = self.trial.training.get("micro_batch")
-        loss = backward_in_micro_batches(
-            self.network,
-            views,
-            self._loss,
-            embed=self._embed,
-            micro_batch=len(views[0]) if micro_batch is None else micro_batch,
-        )
-        clip_norm = self.trial.training.get("clip_norm")
-        if clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip_norm)
-        self.optimizer.step()
-        self.updates += 1
-        self.loss_sum += loss
-        self.losses_summed += 1
+        tile = self.trial.training.get("tile")
+        return find_loss(self.trial.loss).compute(first, second, tile=tile, **self.hyperparameters)
 
-    def _embed(self, images: Images) -> Embeddings:
-        embeddings: Embeddings = self.network(images.to(self.dtype))[1]
-        return embeddings
-
-    def _loss(self, first: Embeddings, second: Embeddings) -> Tensor:
-        assert self.trial.training is not None
-        loss, tile = find_loss(self.trial.loss), self.trial.training.get("tile")
-        return loss.compute(first, second, tile=tile, **self.hyperparameters)
-
-    def close_epoch(self) -> None:
+    def close_epoch(self, mean_loss: float) -> None:
         """Keep the epoch's mean loss; a loss, gradient or weight that was not finite means `diverged`.
 
         One look per epoch is enough: a NaN or infinite gradient stays in the weights, and a NaN or
         infinite loss in the sum.
         """
-        self.mean_loss = float(self.loss_sum) / max(self.losses_summed, 1)
-        self.loss_sum.zero_()
-        self.losses_summed = 0
-        if not math.isfinite(self.mean_loss):
+        self.mean_loss = mean_loss
+        if not math.isfinite(mean_loss):
             self.fail("diverged", f"the loss was not finite in an epoch that ended at update {self.updates}")
         elif not all(bool(weights.isfinite().all()) for weights in self.network.parameters()):
             self.fail("diverged", f"a weight was not finite after update {self.updates}")
@@ -103,9 +71,32 @@ class Member:
         """Freeze this member; the others go on."""
         self.status, self.error = status, " ".join(error.split())[:500]
 
+    def state_dict(self) -> dict[str, Any]:
+        """How it fares, without the network."""
+        return {name: getattr(self, name) for name in _STATE}
 
-def _optimizer(training: Mapping[str, Any], network: Network) -> torch.optim.Optimizer:
-    decay = training["weight_decay"]
-    if training["optimizer"] == "adamw":
-        return torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=decay)
-    return torch.optim.SGD(network.parameters(), lr=0.0, momentum=training["momentum"], weight_decay=decay)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on as the member whose `state_dict` this is."""
+        for name in _STATE:
+            setattr(self, name, state[name])
+
+
+_STATE = ("status", "error", "updates", "mean_loss", "history", "outcomes", "evaluate_seconds")
+
+
+def precision(trial: Trial) -> torch.dtype:
+    """The dtype of the trial's weights; float32 for the untrained encoder."""
+    return PRECISIONS.get((trial.training or {}).get("precision", "float32"), torch.float32)
+
+
+def members_of(trials: Sequence[Trial], device: torch.device) -> list[Member]:
+    """Members with their networks on a device; trials of a pack begin with equal weights, drawn once."""
+    first = trials[0]
+    network = build(
+        first.model["encoder"],
+        first.model["projector"],
+        dataset=first.dataset,
+        batch_norm=first.model["projector_batch_norm"],
+        seed=first.seed,
+    ).to(device, precision(first))
+    return [Member(trial, copy.deepcopy(network)) for trial in trials]

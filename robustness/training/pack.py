@@ -1,113 +1,204 @@
 """A pack -> its results: members see the same images in the same order, one slice after another."""
 
 import time
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from robustness.data import LOADERS, Splits, epoch_batches, two_views
+from robustness.data import Splits, as_floats, epoch_batches, load, two_views
 from robustness.plan import evaluation_updates, num_updates, steps_per_epoch
 from robustness.seeds import derive
+from robustness.training.checkpoints import Checkpoints, State, plain, result_of
 from robustness.training.devices import describe, peak_memory_bytes, reset_peak_memory
-from robustness.training.evaluation import ProbeSet, evaluate, probe_set
-from robustness.training.member import Member
-from robustness.training.slices import slice_size
+from robustness.training.evaluation import evaluate, probe_set
+from robustness.training.lockstep import Fused, Lockstep, Looped
+from robustness.training.member import Member, members_of
+from robustness.training.slices import Fuse, Slicing, slicing
 from robustness.trial import Trial, TrialResult
 
 Progress = Callable[[float], None]
+
+ON_DEVICE_BYTES = 2 * 2**30
+"""Images of at most so many bytes lie on the device whole."""
 
 
 def train_pack(
     trials: Sequence[Trial],
     *,
+    splits: Splits | None = None,
     every: int | None = None,
     device: torch.device | None = None,
+    fuse: Fuse = "auto",
+    checkpoints: Checkpoints | None = None,
+    keep_weights: bool = False,
     on_progress: Progress = lambda share: None,
 ) -> list[TrialResult]:
     """Train and measure all members of a pack.
 
     Args:
         trials: they agree on data, model, length, batch size and seed.
+        splits: the images; loaded unless given.
         every: evaluate after every so many epochs, besides the end.
         device: the CPU unless given.
-        on_progress: called after each epoch with the share of the pack that is done, 0 to 1.
+        fuse: whether members are trained as one computation.
+        checkpoints: where the pack's state is kept meanwhile, and continued from; None keeps none.
+        keep_weights: whether results hold the trained weights.
+        on_progress: called after each update with the share of the pack that is done, 0 to 1.
 
     Returns:
         One result per trial, in their order. A member that fails is a result with its status.
     """
-    device = device or torch.device("cpu")
-    splits = _load(trials[0].data["dataset"], device)
-    probes = probe_set(trials[0], splits)
-    size = slice_size(trials)
-    results: list[TrialResult] = []
-    while len(results) < len(trials):
-        done, members = len(results), trials[len(results) : len(results) + size]
-
-        def report(share: float, done: int = done, count: int = len(members)) -> None:
-            on_progress((done + share * count) / len(trials))
-
-        try:
-            results += _train_slice(members, probes, every=every, device=device, on_progress=report)
-        except torch.OutOfMemoryError as error:
-            if len(members) == 1:
-                results.append(TrialResult("out_of_memory", " ".join(str(error).split())[:500]))
-            size = max(1, len(members) // 2)
-    return results
+    pack = _Pack(
+        trials=trials,
+        splits=load(trials[0].data) if splits is None else splits,
+        every=every,
+        device=device or torch.device("cpu"),
+        fuse=fuse,
+        checkpoints=checkpoints,
+        keep_weights=keep_weights,
+        on_progress=on_progress,
+    )
+    return pack.train()
 
 
-def _train_slice(
-    trials: Sequence[Trial],
-    probes: ProbeSet,
-    *,
-    every: int | None,
-    device: torch.device,
-    on_progress: Progress,
-) -> list[TrialResult]:
-    started = time.perf_counter()
-    reset_peak_memory(device)
-    members = [Member(trial, device) for trial in trials]
-    if trials[0].training is None:
-        for member in members:
-            evaluate(member, probes, epoch=0.0, final=True)
-    else:
-        _train_in_lockstep(members, probes, every=every, on_progress=on_progress)
-    evaluate_seconds = sum(member.evaluate_seconds for member in members)
-    train_seconds = max(time.perf_counter() - started - evaluate_seconds, 0.0)
-    cost = {
-        "train_seconds": train_seconds / len(members),
-        "peak_memory_bytes": peak_memory_bytes(device),
-        "device": describe(device),
-        "threads": torch.get_num_threads(),
-        "slice_size": len(members),
-        "fused": False,
-    }
-    return [_result(member, cost) for member in members]
+@dataclass(kw_only=True)
+class _Pack:
+    """A pack while it trains: the results of slices that are done, and how the next one is cut."""
+
+    trials: Sequence[Trial]
+    splits: Splits
+    every: int | None
+    device: torch.device
+    fuse: Fuse
+    checkpoints: Checkpoints | None
+    keep_weights: bool
+    on_progress: Progress
+    results: list[TrialResult] = field(default_factory=list)
+    begun: State | None = None
+
+    def __post_init__(self) -> None:
+        if _num_bytes(self.splits) <= ON_DEVICE_BYTES:
+            self.splits = self.splits.to(self.device)
+        self.probes = probe_set(self.trials[0], self.splits)
+        self.slicing = slicing(self.trials, self.device, fuse=self.fuse)
+        self.checkpoint_due = self.checkpoints.timer() if self.checkpoints else lambda: False
+
+    def train(self) -> list[TrialResult]:
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            return self._train()
+
+    def _train(self) -> list[TrialResult]:
+        self._resume()
+        while len(self.results) < len(self.trials):
+            members = self.trials[len(self.results) :][: self.slicing.size]
+            try:
+                self.results += self._train_slice(members)
+            except torch.OutOfMemoryError as error:
+                self._spare_memory(members, error)
+            except Exception:
+                if not self.slicing.fused:
+                    raise
+                # Whose fault it was shows in a loop, which lets the others go on.
+                self.slicing = Slicing(self.slicing.size, fused=False)
+            self.begun = None
+        return self.results
+
+    def _spare_memory(self, members: Sequence[Trial], error: torch.OutOfMemoryError) -> None:
+        if len(members) == 1:
+            self.results.append(TrialResult("out_of_memory", " ".join(str(error).split())[:500]))
+        self.slicing = Slicing(max(1, len(members) // 2), self.slicing.fused)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _train_slice(self, trials: Sequence[Trial]) -> list[TrialResult]:
+        started = time.perf_counter()
+        reset_peak_memory(self.device)
+        members, fused, seconds = members_of(trials, self.device), False, 0.0
+        if trials[0].training is None:
+            for member in members:
+                evaluate(member, self.probes, epoch=0.0, final=True)
+        else:
+            lockstep = (Fused if self.slicing.fused else Looped)(members, self.device)
+            fused = lockstep.fused
+            if self.begun is not None:
+                with torch.no_grad():
+                    lockstep.load_state_dict(self.begun["lockstep"])
+                seconds = self.begun["seconds"]
+            self._train_in_lockstep(lockstep, lambda: seconds + time.perf_counter() - started)
+        seconds += time.perf_counter() - started
+        evaluate_seconds = sum(member.evaluate_seconds for member in members)
+        cost = {
+            "train_seconds": max(seconds - evaluate_seconds, 0.0) / len(members),
+            "peak_memory_bytes": peak_memory_bytes(self.device),
+            "device": describe(self.device),
+            "threads": torch.get_num_threads(),
+            "slice_size": len(members),
+            "fused": fused,
+        }
+        return [_result(member, cost, keep_weights=self.keep_weights) for member in members]
+
+    def _train_in_lockstep(self, lockstep: Lockstep, seconds: Callable[[], float]) -> None:
+        trial = self.trials[0]
+        steps, total = steps_per_epoch(trial), num_updates(trial)
+        evaluations = set(evaluation_updates(trial, every=self.every))
+        for views in _views(trial, self.splits.train, self.device, first=lockstep.updates):
+            lockstep.update(views)
+            done = lockstep.updates
+            if done % steps == 0 or done == total:
+                lockstep.close_epoch()
+            if done in evaluations:
+                for member in lockstep.members:
+                    _guarded(member, partial(evaluate, member, self.probes, epoch=done / steps, final=done == total))
+            self.on_progress((len(self.results) + len(lockstep.members) * done / total) / len(self.trials))
+            if self.checkpoint_due():
+                self._save(lockstep, seconds())
+
+    def _save(self, lockstep: Lockstep, seconds: float) -> None:
+        assert self.checkpoints is not None
+        state = {
+            "pack": self._identity(),
+            "results": [plain(result) for result in self.results],
+            "size": self.slicing.size,
+            "fused": self.slicing.fused,
+            "begun": {"lockstep": lockstep.state_dict(), "seconds": seconds},
+        }
+        self.checkpoints.save(state)
+
+    def _resume(self) -> None:
+        state = self.checkpoints.load(self.device) if self.checkpoints else None
+        if state is None or state["pack"] != self._identity():
+            return
+        self.results = [result_of(result) for result in state["results"]]
+        self.slicing = Slicing(state["size"], state["fused"])
+        self.begun = state["begun"]
+
+    def _identity(self) -> list[str]:
+        """What another run must have in common with this one to compute the same bits."""
+        made_by = [str(torch.__version__), describe(self.device), f"{torch.get_num_threads()} threads"]
+        return made_by + [trial.trial_id for trial in self.trials]
 
 
-def _train_in_lockstep(members: list[Member], probes: ProbeSet, *, every: int | None, on_progress: Progress) -> None:
-    trial = members[0].trial
+def _views(trial: Trial, images: Tensor, device: torch.device, *, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Two views of every batch from update `first` on: they depend on the seed, the batch size and the update alone."""
     assert trial.training is not None
     batch_size, steps, total = int(trial.training["batch_size"]), steps_per_epoch(trial), num_updates(trial)
-    evaluations = set(evaluation_updates(trial, every=every))
     # Augmented in the precision of the trial: float32 differs between devices by 1e-7 from the first batch on.
-    images, preset = probes.splits.train.to(members[0].dtype), trial.data["augmentation"]
-    done = 0
-    while done < total:
-        epoch = done // steps
+    dtype = torch.float64 if trial.training.get("precision") == "float64" else torch.float32
+    for epoch in range(first // steps, -(-total // steps)):
         batches = epoch_batches(len(images), batch_size=batch_size, seed=trial.seed, epoch=epoch)
-        for step, indices in enumerate(batches[: total - done]):
+        begin = first % steps if epoch == first // steps else 0
+        for step in range(begin, min(steps, total - epoch * steps)):
+            batch = images[batches[step].to(images.device)].to(device)
             seed = derive(trial.seed, "augment", batch_size, epoch, step)
-            views = two_views(images[indices.to(images.device)], preset, seed=seed)
-            for member in members:
-                _guarded(member, partial(member.update, views))
-        done = min(done + steps, total)
-        for member in members:
-            _guarded(member, member.close_epoch)
-            if done in evaluations:
-                _guarded(member, partial(evaluate, member, probes, epoch=done / steps, final=done == total))
-        on_progress(done / total)
+            yield two_views(as_floats(batch, dtype), trial.data["augmentation"], seed=seed)
+
+
+def _num_bytes(splits: Splits) -> int:
+    return splits.images.nbytes + splits.test.images.nbytes
 
 
 def _guarded(member: Member, action: Callable[[], None]) -> None:
@@ -122,8 +213,8 @@ def _guarded(member: Member, action: Callable[[], None]) -> None:
         member.fail("error", f"{type(error).__name__}: {error}")
 
 
-def _result(member: Member, shared_cost: dict[str, Any]) -> TrialResult:
-    training = member.trial.training
+def _result(member: Member, shared_cost: dict[str, Any], *, keep_weights: bool) -> TrialResult:
+    training, well = member.trial.training, member.status == "ok"
     images = member.updates * int(training["batch_size"]) if training else 0
     seconds = float(shared_cost["train_seconds"])
     cost = {
@@ -131,18 +222,15 @@ def _result(member: Member, shared_cost: dict[str, Any]) -> TrialResult:
         "evaluate_seconds": member.evaluate_seconds,
         "images_per_second": images / seconds if images and seconds > 0 else None,
     }
+    weights = {name: value.detach().cpu() for name, value in member.network.state_dict().items()}
     return TrialResult(
         status=member.status,
         error=member.error,
         epochs=member.updates / steps_per_epoch(member.trial) if training else 0.0,
         updates=member.updates,
         images=images,
-        outcomes=member.outcomes if member.status == "ok" else {},
+        outcomes=member.outcomes if well else {},
         cost=cost,
         history=tuple(member.history),
+        weights=weights if keep_weights and well else None,
     )
-
-
-@lru_cache(maxsize=4)
-def _load(dataset: str, device: torch.device) -> Splits:
-    return LOADERS[dataset]().to(device)

@@ -1,0 +1,303 @@
+"""Members of a slice in lockstep: every update on the same views, in a loop or as one batched computation."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from itertools import groupby
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from robustness.losses.installed import find_loss
+from robustness.seeds import derive
+from robustness.training.gradient_cache import backward_in_micro_batches
+from robustness.training.member import Member
+from robustness.training.optimizers import MemberOptimizer
+
+Images = Float[Tensor, "n channels height width"]
+PerMember = Float[Tensor, "members"]
+
+_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Lockstep(ABC):
+    """The members of a slice and what trains them.
+
+    Args:
+        members: they agree on all settings of training but the learning rate and weight decay.
+        device: where their networks are.
+    """
+
+    fused: bool
+    optimizers: list[MemberOptimizer]
+
+    def __init__(self, members: Sequence[Member], device: torch.device) -> None:
+        training = members[0].trial.training
+        assert training is not None
+        self.members = members
+        self.training = training
+        self.device = device
+        self.loss_sums = torch.zeros(len(members), dtype=torch.float64, device=_doubles(device))
+        self.losses_summed = 0
+        self.updates = 0
+
+    def update(self, views: tuple[Images, Images]) -> None:
+        """One step of every member on one batch; no synchronisation with the device."""
+        if self.training.get("channels_last"):
+            first, second = (view.contiguous(memory_format=torch.channels_last) for view in views)
+            views = first, second
+        self._step(views)
+        self.updates += 1
+        self.losses_summed += 1
+        for member in self.members:
+            member.updates += member.status == "ok"
+
+    @abstractmethod
+    def _step(self, views: tuple[Images, Images]) -> None:
+        """Gradients, an optimiser step, and the losses added to `loss_sums`."""
+
+    def close_epoch(self) -> None:
+        """Tell every member its mean loss since the last call."""
+        means = (self.loss_sums / max(self.losses_summed, 1)).tolist()
+        for member, mean in zip(self.members, means, strict=True):
+            if member.status == "ok":
+                member.close_epoch(mean)
+        self.loss_sums.zero_()
+        self.losses_summed = 0
+
+    def _seed_layers(self) -> None:
+        """Random layers draw the same for every member, whoever shares the slice and wherever it was interrupted."""
+        torch.manual_seed(derive(self.members[0].trial.seed, "layers", self.updates))
+
+    @property
+    def micro_batch(self) -> int:
+        """Images that are embedded at once."""
+        size = self.training.get("micro_batch")
+        return int(self.training["batch_size"]) if size is None else int(size)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The network's forward pass in half precision, if the study says so."""
+        half = _HALF.get(self.training.get("precision", "float32"))
+        return torch.autocast(self.device.type, dtype=half or torch.bfloat16, enabled=half is not None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that later updates depend on, and what is known of the members so far."""
+        return {
+            "members": [member.state_dict() for member in self.members],
+            "weights": self._weights(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "loss_sums": self.loss_sums,
+            "losses_summed": self.losses_summed,
+            "updates": self.updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on, bit by bit, as the slice whose `state_dict` this is."""
+        for member, kept in zip(self.members, state["members"], strict=True):
+            member.load_state_dict(kept)
+        for weights, kept in zip(self._weights(), state["weights"], strict=True):
+            weights.copy_(kept)
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        self.loss_sums.copy_(state["loss_sums"])
+        self.losses_summed, self.updates = state["losses_summed"], state["updates"]
+
+    @abstractmethod
+    def _weights(self) -> list[Tensor]:
+        """Weights and running statistics, as they lie in memory."""
+
+
+class Looped(Lockstep):
+    """One member after another: right where a member's step fills the processor by itself."""
+
+    fused = False
+
+    def __init__(self, members: Sequence[Member], device: torch.device) -> None:
+        super().__init__(members, device)
+        self.optimizers = [
+            MemberOptimizer(
+                member.trial.training or {}, list(member.network.parameters()), member.learning_rates, stacked=False
+            )
+            for member in members
+        ]
+        compiled = self.training.get("compile")
+        self.networks = [torch.compile(each.network) if compiled else each.network for each in members]
+
+    def _step(self, views: tuple[Images, Images]) -> None:
+        for place, member in enumerate(self.members):
+            if member.status != "ok":
+                continue
+            try:
+                self.loss_sums[place] += self._one_step(place, views)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                member.fail("error", f"{type(error).__name__}: {error}")
+
+    def _one_step(self, place: int, views: tuple[Images, Images]) -> Tensor:
+        member, network, optimizer = self.members[place], self.networks[place], self.optimizers[place]
+        self._seed_layers()
+        member.network.train()
+        member.network.zero_grad()
+
+        def embed(images: Images) -> Tensor:
+            with self.autocast():
+                embeddings: Tensor = network(images)[1]
+            return embeddings
+
+        value = backward_in_micro_batches(
+            member.network, views, member.loss, embed=embed, micro_batch=self.micro_batch, scale=optimizer.scaler.scale
+        )
+        optimizer.step(self.updates)
+        return value
+
+    def _weights(self) -> list[Tensor]:
+        return [weights for member in self.members for weights in member.network.state_dict().values()]
+
+
+class Fused(Lockstep):
+    """All members in one batched forward and backward pass: right where a single member's step is mostly overhead.
+
+    An exception says nothing about whose fault it was: then the slice is trained in a loop.
+    """
+
+    fused = True
+
+    def __init__(self, members: Sequence[Member], device: torch.device) -> None:
+        super().__init__(members, device)
+        self.network = Stacked([member.network for member in members])
+        self.embed = torch.compile(self.network) if self.training.get("compile") else self.network
+        self.losses = [_FamilyLoss(rows, members[rows], device) for rows in runs(members, _loss_settings)]
+        alone = self.training["optimizer"] == "lars" or self.training.get("precision") == "float16"
+        settings = runs(members, _step_settings)
+        self.rows = [slice(place, place + 1) for place in range(len(members))] if alone else settings
+        self.optimizers = []
+        for rows in self.rows:
+            first = members[rows.start]
+            stacked = [weights.detach()[rows.start if alone else rows] for weights in self.network.parameters()]
+            self.optimizers.append(
+                MemberOptimizer(first.trial.training or {}, stacked, first.learning_rates, stacked=not alone)
+            )
+
+    def _step(self, views: tuple[Images, Images]) -> None:
+        self._seed_layers()
+        self.network.zero_grad()
+        losses = backward_in_micro_batches(
+            self.network, views, self._loss, embed=self._embed, micro_batch=self.micro_batch, scale=self._scaled
+        )
+        for rows, optimizer in zip(self.rows, self.optimizers, strict=True):
+            for part, weights in zip(optimizer.parameters, self.network.parameters(), strict=True):
+                assert weights.grad is not None
+                part.grad = weights.grad[rows] if optimizer.stacked else weights.grad[rows.start]
+            optimizer.step(self.updates)
+        self.loss_sums += losses
+
+    def _embed(self, images: Images) -> Tensor:
+        with self.autocast():
+            embeddings: Tensor = self.embed(images)
+        return embeddings
+
+    def _loss(self, first: Tensor, second: Tensor) -> PerMember:
+        views = first.movedim(1, 0), second.movedim(1, 0)
+        return torch.cat([loss(*views) for loss in self.losses])
+
+    def _scaled(self, losses: PerMember) -> Tensor:
+        if self.training.get("precision") != "float16":
+            return losses
+        return torch.stack([each.scaler.scale(loss) for each, loss in zip(self.optimizers, losses, strict=True)])
+
+    def _weights(self) -> list[Tensor]:
+        return [weights.detach() for weights in (*self.network.parameters(), *self.network.buffers())]
+
+
+class Stacked:
+    """Networks of one structure as one, weights and running statistics stacked on a leading axis.
+
+    From then on the networks' own weights are views into the stacks.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        self._skeleton = copy.deepcopy(networks[0]).train()
+        kept = set(networks[0].state_dict())
+        self._parameters, buffers = stack_module_state(list(networks))
+        self._buffers = {name: buffer for name, buffer in buffers.items() if name in kept}
+        for place, network in enumerate(networks):
+            for name, stack in (self._parameters | self._buffers).items():
+                _replace(network, name, stack.detach()[place])
+        self._members = torch.vmap(self._one, in_dims=(0, 0, None), out_dims=1, randomness="same")
+
+    def __call__(self, images: Images) -> Float[Tensor, "n members dim"]:
+        """Embeddings of all images by all members."""
+        embeddings: Tensor = self._members(self._parameters, self._buffers, images)
+        return embeddings
+
+    def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Images) -> Tensor:
+        embeddings: Tensor = functional_call(self._skeleton, (parameters, buffers), (images,))[1]
+        return embeddings
+
+    def parameters(self) -> list[Tensor]:
+        """Every weight, members on the leading axis."""
+        return list(self._parameters.values())
+
+    def buffers(self) -> list[Tensor]:
+        """Every running statistic, members on the leading axis."""
+        return list(self._buffers.values())
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for weights in self._parameters.values():
+            weights.grad = None
+
+
+class _FamilyLoss:
+    """The losses of neighbouring members of one family, all at once."""
+
+    def __init__(self, rows: slice, members: Sequence[Member], device: torch.device) -> None:
+        first = members[0]
+        self.rows = rows
+        self.loss = find_loss(first.trial.loss)
+        self.tile = (first.trial.training or {}).get("tile")
+        self.hyperparameters = {
+            name: torch.tensor([member.hyperparameters[name] for member in members], dtype=first.dtype, device=device)
+            for name in first.hyperparameters
+        }
+
+    def __call__(self, first: Tensor, second: Tensor) -> PerMember:
+        views = first[self.rows], second[self.rows]
+        return self.loss.compute(*views, tile=self.tile, **self.hyperparameters)
+
+
+def runs(members: Sequence[Member], key: Any) -> list[slice]:
+    """Neighbouring members of equal key."""
+    ends, end = [], 0
+    for _, group in groupby(members, key):
+        start, end = end, end + len(list(group))
+        ends.append(slice(start, end))
+    return ends
+
+
+def _loss_settings(member: Member) -> Any:
+    return member.trial.loss
+
+
+def _step_settings(member: Member) -> Any:
+    training = member.trial.training or {}
+    return training["learning_rate"], training["weight_decay"]
+
+
+def _replace(network: nn.Module, name: str, value: Tensor) -> None:
+    *path, last = name.split(".")
+    owner = network.get_submodule(".".join(path))
+    if last in owner._parameters:
+        owner._parameters[last] = nn.Parameter(value, requires_grad=False)
+    else:
+        owner._buffers[last] = value
+
+
+def _doubles(device: torch.device) -> torch.device:
+    """Where sums in float64 are kept: MPS has none."""
+    return torch.device("cpu") if device.type == "mps" else device
