@@ -95,7 +95,7 @@ def two_views(images: Images, preset: str, *, seed: int) -> tuple[Images, Images
     """
     both = torch.cat([images, images])
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         both = AUGMENTATIONS[preset](both)
     return both[: len(images)], both[len(images) :]
 

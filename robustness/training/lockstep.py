@@ -71,7 +71,11 @@ class Lockstep(ABC):
 
     def _seed_layers(self) -> None:
         """Random layers draw the same for every member, whoever shares the slice and wherever it was interrupted."""
-        torch.manual_seed(derive(self.members[0].trial.seed, "layers", self.updates))
+        seed = derive(self.members[0].trial.seed, "layers", self.updates)
+        # torch.manual_seed writes down the call stack for a GPU that may come: half a millisecond.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(seed)
 
     @property
     def micro_batch(self) -> int:

@@ -22,6 +22,9 @@ from robustness.trial import Trial, TrialResult
 
 Progress = Callable[[float], None]
 
+AUGMENTED_IMAGES = 512
+"""Images of small batches that are augmented at once; results depend on it."""
+
 ON_DEVICE_BYTES = 2 * 2**30
 """Images of at most so many bytes lie on the device whole."""
 
@@ -183,18 +186,24 @@ class _Pack:
 
 
 def _views(trial: Trial, images: Tensor, device: torch.device, *, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Two views of every batch from update `first` on: they depend on the seed, the batch size and the update alone."""
+    """Two views of every batch from update `first` on: they depend on the seed, the batch size and the update alone.
+
+    Small batches are augmented several at once, always the same ones.
+    """
     assert trial.training is not None
     batch_size, steps, total = int(trial.training["batch_size"]), steps_per_epoch(trial), num_updates(trial)
     # Augmented in the precision of the trial: float32 differs between devices by 1e-7 from the first batch on.
     dtype = torch.float64 if trial.training.get("precision") == "float64" else torch.float32
+    together = max(1, AUGMENTED_IMAGES // batch_size)
     for epoch in range(first // steps, -(-total // steps)):
         batches = epoch_batches(len(images), batch_size=batch_size, seed=trial.seed, epoch=epoch)
-        begin = first % steps if epoch == first // steps else 0
-        for step in range(begin, min(steps, total - epoch * steps)):
-            batch = images[batches[step].to(images.device)].to(device)
-            seed = derive(trial.seed, "augment", batch_size, epoch, step)
-            yield two_views(as_floats(batch, dtype), trial.data["augmentation"], seed=seed)
+        begin, end = max(first - epoch * steps, 0), min(steps, total - epoch * steps)
+        for block in range(begin - begin % together, end, together):
+            indices = batches[block : block + together].flatten()
+            batch = as_floats(images[indices.to(images.device)].to(device), dtype)
+            seed = derive(trial.seed, "augment", batch_size, epoch, block)
+            pairs = [view.split(batch_size) for view in two_views(batch, trial.data["augmentation"], seed=seed)]
+            yield from list(zip(*pairs, strict=True))[max(begin - block, 0) : end - block]
 
 
 def _num_bytes(splits: Splits) -> int:
