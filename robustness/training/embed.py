@@ -11,10 +11,11 @@ import torch
 from pydantic import ValidationError
 
 from robustness.data import Splits, load
-from robustness.models import Network, build
+from robustness.models import Network
 from robustness.store import StoreError, read_encoder, read_plan, read_study
 from robustness.store.files import write_bytes
 from robustness.training.evaluation import features
+from robustness.training.member import initial_network
 from robustness.trial import Trial
 from search_spaces.sections import Data
 
@@ -89,16 +90,9 @@ def _source(folder: Path) -> Data:
 
 def _network(folder: Path, trial: Trial) -> Network:
     weights = {name: torch.from_numpy(array.copy()) for name, array in read_encoder(folder, trial.trial_id).items()}
-    network = build(
-        trial.model["encoder"],
-        trial.model["projector"],
-        dataset=trial.dataset,
-        batch_norm=trial.model["projector_batch_norm"],
-        seed=trial.seed,
-    )
-    doubles = any(array.dtype == torch.float64 for array in weights.values())
+    network = initial_network(trial)
     try:
-        network.to(torch.float64 if doubles else torch.float32).load_state_dict(weights)
+        network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise StoreError(f"{folder}: the encoder of trial {trial.trial_id} is of another network: {reason}") from None

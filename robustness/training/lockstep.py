@@ -99,6 +99,7 @@ class Lockstep(ABC):
             "updates": self.updates,
         }
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on, bit by bit, as the slice whose `state_dict` this is."""
         for member, kept in zip(self.members, state["members"], strict=True):

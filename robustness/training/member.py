@@ -91,12 +91,18 @@ def precision(trial: Trial) -> torch.dtype:
 
 def members_of(trials: Sequence[Trial], device: torch.device) -> list[Member]:
     """Members with their networks on a device; trials of a pack begin with equal weights, drawn once."""
-    first = trials[0]
-    network = build(
-        first.model["encoder"],
-        first.model["projector"],
-        dataset=first.dataset,
-        batch_norm=first.model["projector_batch_norm"],
-        seed=first.seed,
-    ).to(device, precision(first))
+    network = initial_network(trials[0]).to(device)
     return [Member(trial, copy.deepcopy(network)) for trial in trials]
+
+
+def initial_network(trial: Trial) -> Network:
+    """The trial's network before its first update, in the trial's precision."""
+    model = trial.model
+    network = build(
+        model["encoder"],
+        model["projector"],
+        dataset=trial.dataset,
+        batch_norm=model["projector_batch_norm"],
+        seed=trial.seed,
+    )
+    return network.to(precision(trial))

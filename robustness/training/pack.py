@@ -128,8 +128,7 @@ class _Pack:
             lockstep = (Fused if self.slicing.fused else Looped)(members, self.device)
             fused = lockstep.fused
             if self.begun is not None:
-                with torch.no_grad():
-                    lockstep.load_state_dict(self.begun["lockstep"])
+                lockstep.load_state_dict(self.begun["lockstep"])
                 seconds = self.begun["seconds"]
             self._train_in_lockstep(lockstep, lambda: seconds + time.perf_counter() - started)
         seconds += time.perf_counter() - started
@@ -202,7 +201,7 @@ def _views(trial: Trial, images: Tensor, device: torch.device, *, first: int) ->
             indices = batches[block : block + together].flatten()
             batch = as_floats(images[indices.to(images.device)].to(device), dtype)
             seed = derive(trial.seed, "augment", batch_size, epoch, block)
-            pairs = [view.split(batch_size) for view in two_views(batch, trial.data["augmentation"], seed=seed)]
+            pairs = [torch.split(view, batch_size) for view in two_views(batch, trial.data["augmentation"], seed=seed)]
             yield from list(zip(*pairs, strict=True))[max(begin - block, 0) : end - block]
 
 
