@@ -251,7 +251,8 @@ def test_views_that_are_kept_equal_views_that_are_made_again(monkeypatch):
 
 
 def test_lidar_is_measured_at_the_end_only_and_where_there_are_10_images_a_dimension():
-    result = result_of(training__updates=20, evaluation__probes=["knn", "retrieval"])
+    families = {"dhel": {"temperature": 1}}
+    result = result_of(training__updates=50, evaluation__probes=["knn", "retrieval"], families=families)
     assert result.outcomes["z_lidar"] > 1
     assert "h_lidar" not in result.outcomes
     assert [("z_lidar" in epoch) for epoch in result.history] == [False] * (len(result.history) - 1) + [True]
