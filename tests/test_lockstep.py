@@ -2,11 +2,13 @@
 
 import copy
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from studies_for_tests import tiny
-from test_training import CPU, FUSE, KINDS, QUICK, bits, fixed_views, lockstep, one_of_each_loss, trials_of
+from test_training import CPU, DEVICE, FUSE, KINDS, QUICK, bits, fixed_views, lockstep, one_of_each_loss, trials_of
 
 from robustness.losses import LOSSES
 from robustness.models import ENCODERS
@@ -22,6 +24,10 @@ FAMILIES = {
     "dhel": {"temperature": 0.5, "learning_rate": {"values": [0.05, 0.1]}},
     "kcl_log": {"weight_decay": {"values": [0, 0.01]}},
 }
+
+
+def views_on(device, **kwargs):
+    return tuple(view.to(device) for view in fixed_views(**kwargs))
 
 
 def mixed_trials(**training):
@@ -46,30 +52,34 @@ SETTINGS = [
 ]
 
 
+@DEVICE
 @pytest.mark.parametrize("training", SETTINGS, ids=str)
-def test_fused_and_looped_members_take_the_same_steps(training):
-    slices = [lockstep(kind, *mixed_trials(**training)) for kind in (Looped, Fused)]
+def test_fused_and_looped_members_take_the_same_steps(training, device):
+    slices = [lockstep(kind, *mixed_trials(**training), device=device) for kind in (Looped, Fused)]
     for slice_ in slices:
         for _ in range(3):
-            slice_.update(fixed_views(dtype=torch.float64))
+            slice_.update(views_on(device, dtype=torch.float64))
     assert_equal_members(*slices)
     torch.testing.assert_close(slices[0].loss_sums, slices[1].loss_sums, rtol=1e-9, atol=1e-9)
 
 
+@DEVICE
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @KINDS
-def test_half_precision_trains_and_keeps_weights_and_losses_in_float32(kind, precision):
-    half, full = (lockstep(kind, *mixed_trials(precision=name, updates=10)) for name in (precision, "float32"))
+def test_half_precision_trains_and_keeps_weights_and_losses_in_float32(kind, precision, device):
+    half, full = (
+        lockstep(kind, *mixed_trials(precision=name, updates=10), device=device) for name in (precision, "float32")
+    )
     seen = []
     half.members[0].network.projector.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
     for slice_ in (half, full):
-        slice_.update(fixed_views())
+        slice_.update(views_on(device))
     assert {w.dtype for member in half.members for w in member.network.parameters()} == {torch.float32}
     torch.testing.assert_close(half.loss_sums, full.loss_sums, rtol=0.02, atol=0)
     assert not torch.equal(half.loss_sums, full.loss_sums)
     # Scales that were too large have come down, and steps are made.
     for _ in range(9):
-        half.update(fixed_views())
+        half.update(views_on(device))
     assert all(member.close_epoch(0.0) is None and member.status == "ok" for member in half.members)
     assert all(scale_of(optimizer) > 1 for optimizer in half.optimizers) == (precision == "float16")
     if kind is Looped:
@@ -116,15 +126,17 @@ def test_an_exception_in_a_fused_slice_ends_its_own_trial_only(monkeypatch):
     assert {r.cost["fused"] for r in results.values()} == {False}
 
 
+@DEVICE
 @FUSE
 @pytest.mark.parametrize(
     "training", [{}, {"optimizer": "adamw"}, {"optimizer": "lars"}, {"precision": "float16"}], ids=str
 )
-def test_a_pack_that_was_killed_goes_on_bit_by_bit(tmp_path, fuse, training):
+def test_a_pack_that_was_killed_goes_on_bit_by_bit(tmp_path, fuse, training, device):
     # 16 batches an epoch: killed in the middle of the second, with an evaluation behind it.
     study = tiny(families=FAMILIES, training={"epochs": 2} | training, model={"projector_batch_norm": True}, **QUICK)
     trials, keep = trials_of(study), Checkpoints(tmp_path / "pack", seconds=0)
-    undisturbed = train_pack(trials, every=1, fuse=fuse)
+    train = partial(train_pack, trials, every=1, fuse=fuse, device=torch.device(device))
+    undisturbed = train()
 
     killed_at = 20 / 32
 
@@ -133,9 +145,9 @@ def test_a_pack_that_was_killed_goes_on_bit_by_bit(tmp_path, fuse, training):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_pack(trials, every=1, fuse=fuse, checkpoints=keep, on_progress=kill)
+        train(checkpoints=keep, on_progress=kill)
     shares = []
-    resumed = train_pack(trials, every=1, fuse=fuse, checkpoints=keep, on_progress=shares.append)
+    resumed = train(checkpoints=keep, on_progress=shares.append)
     assert min(shares) > killed_at
     assert [bits(r) for r in resumed] == [bits(r) for r in undisturbed]
     assert [[without_times(e) for e in r.history] for r in resumed] == [
@@ -233,6 +245,17 @@ def test_slices_follow_from_the_trials_alone(monkeypatch):
     assert slicing(trials, CPU) == slicing(trials, CPU)
     monkeypatch.setattr("robustness.training.slices.SLICE_BYTES", 1)
     assert slicing(trials, CPU).size == 1
+
+
+def test_on_a_gpu_a_slice_takes_its_share_of_what_the_process_may_use(monkeypatch):
+    memory = SimpleNamespace(total_memory=2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
+    trials, sizes = mixed_trials() * 100, []
+    for share in (1.0, 0.5, 0.25):
+        monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device, share=share: share)
+        sizes.append(slicing(trials, torch.device("cuda")).size)
+    assert len(trials) > sizes[0] > 1
+    assert sizes == [sizes[0], pytest.approx(sizes[0] / 2, abs=1), pytest.approx(sizes[0] / 4, abs=1)]
 
 
 def trial_with(trial, **model):

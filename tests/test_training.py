@@ -37,8 +37,17 @@ KINDS = pytest.mark.parametrize("kind", [Looped, Fused])
 FUSE = pytest.mark.parametrize("fuse", ["always", "never"])
 
 
-def lockstep(kind, *trials):
-    return kind(members_of(trials, CPU), CPU)
+DEVICE = pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")),
+    ],
+)
+
+
+def lockstep(kind, *trials, device=CPU):
+    return kind(members_of(trials, torch.device(device)), torch.device(device))
 
 
 def bits(result):
@@ -405,9 +414,10 @@ def test_adamw_trains_too():
     assert result.history[-1]["final_loss"] < result.history[0]["final_loss"]
 
 
+@FUSE
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_agrees_with_the_cpu():
+def test_a_gpu_agrees_with_the_cpu(fuse):
     trials = one_of_each_loss(training={"updates": 5, "precision": "float64"})
-    cpu, gpu = train_pack(trials), train_pack(trials, device=torch.device("cuda"))
+    cpu, gpu = train_pack(trials, fuse=fuse), train_pack(trials, fuse=fuse, device=torch.device("cuda"))
     for a, b in zip(cpu, gpu, strict=True):
         assert a.outcomes["final_loss"] == pytest.approx(b.outcomes["final_loss"], rel=1e-9)

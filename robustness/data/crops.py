@@ -17,8 +17,8 @@ def crop_and_flip(images: Images, *, smallest: float) -> Images:
     """A random part of each image at full size, mirrored left to right with probability .5.
 
     A crop covers a share of the image that is uniform on [smallest, 1], and its width over its height is
-    log-uniform on [3/4, 4/3]. Crops begin anywhere, not only at whole pixels. kornia's crop and flip, which are two
-    passes, take 40 us for a 32 x 32 image on one core where this takes 25.
+    log-uniform on [3/4, 4/3]. Crops begin anywhere, not only at whole pixels. One pass, where kornia's
+    crop and flip are two.
 
     Args:
         images: of any size.
