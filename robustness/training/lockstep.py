@@ -183,7 +183,8 @@ class Fused(Lockstep):
         self.optimizers = []
         for rows in self.rows:
             first = members[rows.start]
-            stacked = [weights.detach()[rows.start if alone else rows] for weights in self.network.parameters()]
+            place = rows.start if alone else rows
+            stacked = [_as_it_lies(weights).detach()[place] for weights in self.network.parameters()]
             self.optimizers.append(
                 MemberOptimizer(first.trial.training or {}, stacked, first.learning_rates, stacked=not alone)
             )
@@ -197,7 +198,7 @@ class Fused(Lockstep):
         for rows, optimizer in zip(self.rows, self.optimizers, strict=True):
             for part, weights in zip(optimizer.parameters, self.network.parameters(), strict=True):
                 assert weights.grad is not None
-                part.grad = weights.grad[rows] if optimizer.stacked else weights.grad[rows.start]
+                part.grad = _as_it_lies(weights.grad)[rows if optimizer.stacked else rows.start]
             optimizer.step(self.updates)
         self.loss_sums += losses
 
@@ -228,7 +229,8 @@ class Stacked:
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         self._skeleton = copy.deepcopy(networks[0]).train()
         kept = set(networks[0].state_dict())
-        self._parameters, buffers = stack_module_state(list(networks))
+        parameters, buffers = stack_module_state(list(networks))
+        self._parameters = {name: _laid_out(stack) for name, stack in parameters.items()}
         self._buffers = {name: buffer for name, buffer in buffers.items() if name in kept}
         for place, network in enumerate(networks):
             for name, stack in (self._parameters | self._buffers).items():
@@ -292,6 +294,20 @@ def _loss_settings(member: Member) -> Any:
 def _step_settings(member: Member) -> Any:
     training = member.trial.training or {}
     return training["learning_rate"], training["weight_decay"]
+
+
+def _as_it_lies(stack: Tensor) -> Tensor:
+    """A stack, or its gradient, with its dimensions in the order of memory.
+
+    Weights of linear layers lie there transposed, as batched products return their gradients: else every step would
+    copy them.
+    """
+    return stack.mT if stack.dim() == 3 else stack
+
+
+def _laid_out(stack: Tensor) -> Tensor:
+    """The stack, laid out in memory so that `_as_it_lies` is contiguous."""
+    return _as_it_lies(_as_it_lies(stack.detach()).contiguous()).requires_grad_()
 
 
 def _replace(network: nn.Module, name: str, value: Tensor) -> None:
