@@ -13,9 +13,10 @@ from test_training import CPU, DEVICE, FUSE, KINDS, QUICK, bits, fixed_views, lo
 from robustness.losses import LOSSES
 from robustness.models import ENCODERS
 from robustness.training import Checkpoints, train_pack
-from robustness.training.lockstep import Fused, Looped, Stacked, runs
+from robustness.training.lockstep import Fused, Looped, runs
 from robustness.training.member import members_of
 from robustness.training.slices import FUSED_FLOPS, cost_of, slicing
+from robustness.training.stacked import Stacked
 from robustness.trial import Trial
 
 # Neighbours with equal settings, settings that differ, and families that take turns.

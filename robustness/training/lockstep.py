@@ -1,6 +1,5 @@
 """Members of a slice in lockstep: every update on the same views, in a loop or as one batched computation."""
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -9,14 +8,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
+from torch import Tensor
 
 from robustness.losses.installed import find_loss
 from robustness.seeds import derive
 from robustness.training.gradient_cache import backward_in_micro_batches
 from robustness.training.member import Member
 from robustness.training.optimizers import MemberOptimizer
+from robustness.training.stacked import Stacked, as_it_lies
 
 Images = Float[Tensor, "n channels height width"]
 PerMember = Float[Tensor, "members"]
@@ -184,7 +183,7 @@ class Fused(Lockstep):
         for rows in self.rows:
             first = members[rows.start]
             place = rows.start if alone else rows
-            stacked = [_as_it_lies(weights).detach()[place] for weights in self.network.parameters()]
+            stacked = [as_it_lies(weights).detach()[place] for weights in self.network.parameters()]
             self.optimizers.append(
                 MemberOptimizer(first.trial.training or {}, stacked, first.learning_rates, stacked=not alone)
             )
@@ -198,7 +197,7 @@ class Fused(Lockstep):
         for rows, optimizer in zip(self.rows, self.optimizers, strict=True):
             for part, weights in zip(optimizer.parameters, self.network.parameters(), strict=True):
                 assert weights.grad is not None
-                part.grad = _as_it_lies(weights.grad)[rows if optimizer.stacked else rows.start]
+                part.grad = as_it_lies(weights.grad)[rows if optimizer.stacked else rows.start]
             optimizer.step(self.updates)
         self.loss_sums += losses
 
@@ -218,46 +217,6 @@ class Fused(Lockstep):
 
     def _weights(self) -> list[Tensor]:
         return [weights.detach() for weights in (*self.network.parameters(), *self.network.buffers())]
-
-
-class Stacked:
-    """Networks of one structure as one, weights and running statistics stacked on a leading axis.
-
-    From then on the networks' own weights are views into the stacks.
-    """
-
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
-        self._skeleton = copy.deepcopy(networks[0]).train()
-        kept = set(networks[0].state_dict())
-        parameters, buffers = stack_module_state(list(networks))
-        self._parameters = {name: _laid_out(stack) for name, stack in parameters.items()}
-        self._buffers = {name: buffer for name, buffer in buffers.items() if name in kept}
-        for place, network in enumerate(networks):
-            for name, stack in (self._parameters | self._buffers).items():
-                _replace(network, name, stack.detach()[place])
-        self._members = torch.vmap(self._one, in_dims=(0, 0, None), out_dims=1, randomness="same")
-
-    def __call__(self, images: Images) -> Float[Tensor, "n members dim"]:
-        """Embeddings of all images by all members."""
-        embeddings: Tensor = self._members(self._parameters, self._buffers, images)
-        return embeddings
-
-    def _one(self, parameters: dict[str, Tensor], buffers: dict[str, Tensor], images: Images) -> Tensor:
-        embeddings: Tensor = functional_call(self._skeleton, (parameters, buffers), (images,))[1]
-        return embeddings
-
-    def parameters(self) -> list[Tensor]:
-        """Every weight, members on the leading axis."""
-        return list(self._parameters.values())
-
-    def buffers(self) -> list[Tensor]:
-        """Every running statistic, members on the leading axis."""
-        return list(self._buffers.values())
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-        for weights in self._parameters.values():
-            weights.grad = None
 
 
 class _FamilyLoss:
@@ -294,29 +253,6 @@ def _loss_settings(member: Member) -> Any:
 def _step_settings(member: Member) -> Any:
     training = member.trial.training or {}
     return training["learning_rate"], training["weight_decay"]
-
-
-def _as_it_lies(stack: Tensor) -> Tensor:
-    """A stack, or its gradient, with its dimensions in the order of memory.
-
-    Weights of linear layers lie there transposed, as batched products return their gradients: else every step would
-    copy them.
-    """
-    return stack.mT if stack.dim() == 3 else stack
-
-
-def _laid_out(stack: Tensor) -> Tensor:
-    """The stack, laid out in memory so that `_as_it_lies` is contiguous."""
-    return _as_it_lies(_as_it_lies(stack.detach()).contiguous()).requires_grad_()
-
-
-def _replace(network: nn.Module, name: str, value: Tensor) -> None:
-    *path, last = name.split(".")
-    owner = network.get_submodule(".".join(path))
-    if last in owner._parameters:
-        owner._parameters[last] = nn.Parameter(value, requires_grad=False)
-    else:
-        owner._buffers[last] = value
 
 
 def _doubles(device: torch.device) -> torch.device:
