@@ -2,11 +2,11 @@
 
 import json
 import math
-from pathlib import Path
 
 import pandas as pd
 
 from robustness import store
+from robustness.store import Folder
 from search_spaces import Continuous, Hyperparameter, Integer, Space, Study, StudyError, parse_study
 from search_spaces.families import SPACES, UNTRAINED, find_space
 
@@ -19,7 +19,7 @@ def with_extra_columns(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.join(pd.DataFrame([json.loads(text) for text in texts], index=texts.index).astype(float))
 
 
-def read_study(folder: Path, planned: pd.DataFrame) -> Study:
+def read_study(folder: Folder, planned: pd.DataFrame) -> Study:
     """The study as it ran; a family whose package is not installed here has the space that its plan tells.
 
     Args:

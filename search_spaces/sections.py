@@ -142,26 +142,45 @@ class Evaluation(Section):
 
 
 class Design(Section):
-    """How configurations are chosen from the axes."""
+    """How configurations are chosen from the axes.
 
-    kind: Literal["grid", "sobol", "random"] = "grid"
+    Of every combination (`grid`), from points that are known beforehand (`sobol`, `random`), or one after another by
+    what the ones before have scored (`tpe`, `gp`). `scheduler: asha` ends trials of the latter early where others do
+    better after as many epochs.
+    """
+
+    kind: Literal["grid", "sobol", "random", "tpe", "gp"] = "grid"
     configurations: Whole | None = None
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    scheduler: Literal["asha"] | None = None
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether a configuration depends on what others have scored."""
+        return self.kind in ("tpe", "gp")
 
     @model_validator(mode="after")
-    def _scattered_designs_have_a_size(self) -> "Design":
+    def _all_but_grids_have_a_size(self) -> "Design":
         if self.kind == "grid" and self.configurations is not None:
             raise ValueError("a grid takes its size from the levels; remove 'configurations'")
         if self.kind != "grid" and self.configurations is None:
             raise ValueError(f"a {self.kind} design needs 'configurations', the number of points per family")
+        if self.scheduler is not None and not self.adaptive:
+            rule = f"scheduler is a setting of tpe and gp designs, and this one is {self.kind}"
+            raise ValueError(f"{rule}; remove it, got {self.scheduler!r}")
         return self
 
 
 class Resources(Section):
-    """What one worker takes from the machine or cluster."""
+    """What one worker takes from the machine or cluster, and how long a trial may take.
+
+    `trial_timeout` is in seconds. The trials of a pack share their time: a pack may take as much as its trials
+    together, and where it takes longer, each of them runs alone.
+    """
 
     cpus_per_pack: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1
     gpus_per_pack: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    trial_timeout: Positive | None = None
     checkpoint_minutes: Positive = 10
 
     @model_validator(mode="after")

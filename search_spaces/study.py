@@ -201,9 +201,22 @@ def _check_whole(study: Study) -> None:
     if reference is not None and reference not in study.families:
         hint = suggestion(reference, study.families)
         raise StudyError(f"{study.source}: analysis.reference: no family of this study{hint}")
+    _check_design(study)
+
+
+def _check_design(study: Study) -> None:
+    place, design = f"{study.source}: design", study.design
     longest = max(len(axes) for axes in (study.axes, *(family.axes for family in study.families.values())))
-    if study.design.kind != "grid" and longest > 16:
-        raise StudyError(f"{study.source}: design.kind: scattered designs take at most 16 shared and 16 private axes")
+    if design.kind in ("sobol", "random") and longest > 16:
+        raise StudyError(f"{place}.kind: scattered designs take at most 16 shared and 16 private axes")
+    trained = [family for family in study.families.values() if family.loss != UNTRAINED]
+    axes = [axis for family in trained for axis in (*study.axes.values(), *family.axes.values())]
+    if design.adaptive and not any(axis.varies for axis in axes):
+        rule = f"a {design.kind} design needs an axis with a range or several values, and no family has one"
+        raise StudyError(f"{place}.kind: {rule}")
+    if design.scheduler is not None and study.evaluation.every is None:
+        rule = f"{design.scheduler} needs evaluation.every, after how many epochs it compares trials"
+        raise StudyError(f"{place}.scheduler: {rule}; got none")
 
 
 def _first_line(error: ValidationError) -> str:

@@ -11,19 +11,19 @@ def robustness(*arguments: object, cwd: Path, **options: object) -> subprocess.C
     """Run the command to its end and keep what it printed."""
     return subprocess.run(
         [sys.executable, "-m", "robustness.cli", *map(str, arguments)],
-        cwd=cwd, capture_output=True, text=True, timeout=300, check=False, **options,
+        cwd=cwd, capture_output=True, text=True, timeout=600, check=False, **options,
     )  # fmt: skip
 
 
 def start(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
-    """Start the command and go on; what it complains about goes to the file `stderr`."""
+    """Start the command and go on, in a process group of its own; what it complains about goes to the file `stderr`."""
     # A shell makes its background jobs ignore SIGINT, and what they start inherits that.
     ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with (cwd / "stderr").open("wb") as errors:
             return subprocess.Popen(
                 [sys.executable, "-m", "robustness.cli", *map(str, arguments)],
-                cwd=cwd, stdout=subprocess.DEVNULL, stderr=errors,
+                cwd=cwd, stdout=subprocess.DEVNULL, stderr=errors, process_group=0,
             )  # fmt: skip
     finally:
         signal.signal(signal.SIGINT, ours)
@@ -55,8 +55,23 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
         except ProcessLookupError:
             continue
     process.wait()
-    while any(Path(f"/proc/{pid}").exists() for pid in tree[1:]):
+    gone(tree[1:])
+
+
+def gone(pids: list[int]) -> None:
+    """Wait until none of these processes runs; fails when they go on for a minute."""
+    deadline = time.monotonic() + 60
+    while any(map(_runs, pids)):
+        assert time.monotonic() < deadline, "processes stayed behind"
         time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    """Dead ones that nobody waits for don't."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def wait_until(condition: object, process: subprocess.Popen[bytes], *, seconds: float) -> None:

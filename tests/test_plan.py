@@ -6,7 +6,17 @@ import pandas as pd
 import pytest
 from studies_for_tests import TINY, changed, quickstart, tiny
 
-from robustness.plan import evaluation_updates, extend, num_updates, plan
+from robustness.plan import (
+    check,
+    evaluation_updates,
+    expected,
+    extend,
+    known_configurations,
+    num_expected,
+    num_updates,
+    plan,
+    suggested,
+)
 from robustness.plan.designs import configurations, points
 from robustness.store import PLAN_SCHEMA
 from robustness.trial import PROTOCOL_VERSION, Trial, canonical_json, digest, pack_id
@@ -140,6 +150,9 @@ def test_projector_dim_replaces_the_last_width():
     assert widths == {16, 64}
 
 
+ASHA = {"kind": "tpe", "configurations": 5, "scheduler": "asha"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -152,6 +165,11 @@ def test_projector_dim_replaces_the_last_width():
         ({"axes__batch_size": 2048}, "axes.batch_size: digits has 1024 training images, got a batch size of 2048"),
         ({"analysis__outcome": "linear_top"}, "analysis.outcome: .*did you mean 'linear_top1'?"),
         ({"evaluation__probes": ["knn"]}, "analysis.outcome: 'linear_top1' is not measured"),
+        ({"design": ASHA, "evaluation": {"every": 1}}, "analysis.outcome: asha compares trials on the way, "
+         "and linear_top1 is measured at the end only; knn_top1 .probe knn. is measured after every evaluated epoch"),
+        ({"design": ASHA, "evaluation": {"every": 1}, "analysis": {"outcome": "h_lidar"}},
+         "h_lidar is measured at the end only; final_loss is"),
+        ({"design": {"kind": "tpe", "configurations": 10**7}}, "trials; expected at most 10,000,000"),
         ({"training": {"images": 100}}, "training.images: expected at least one batch of 256, got 100"),
         ({"axes__learning_rate": {"low": 1e-3, "high": 1, "levels": 100000}, "families__kcl_imq": {
             "kernel_scale": {"low": 1, "high": 2, "levels": 100000}}}, "trials; expected at most 10,000,000"),
@@ -161,6 +179,54 @@ def test_projector_dim_replaces_the_last_width():
 def test_names_and_sizes_that_can_not_run_are_one_line(change, message):
     with pytest.raises(StudyError, match=message.replace("?", "[?]")):
         plan(tiny(**change))
+
+
+ADAPTIVE = {"design": {"kind": "tpe", "configurations": 5}, "families__dcl": {"temperature": 0.2}}
+
+
+def test_an_adaptive_study_plans_beforehand_what_has_no_axis():
+    rows = plan(tiny(**ADAPTIVE, axes={}))
+    assert rows.groupby("family").size().to_dict() == {"dcl": 2, "untrained": 2}
+    assert set(rows["design"]) == {"tpe"}
+    assert plan(tiny(design=ADAPTIVE["design"], families__untrained=None)).empty
+
+
+def test_trials_of_an_adaptive_study_are_counted_before_they_are_known():
+    study = tiny(**ADAPTIVE, axes={}, data={"dataset": ["digits", "mnist"]})
+    assert num_expected(study) == {"nt_xent": 20, "dhel": 20, "untrained": 4, "dcl": 4}
+    assert expected(study)["family"].value_counts().to_dict() == num_expected(study)
+    assert list(expected(study).columns) == PLAN_SCHEMA.names
+    for study in (tiny(), quickstart(), tiny(design={"kind": "sobol", "configurations": 4})):
+        assert num_expected(study) == plan(study)["family"].value_counts().reindex(list(study.families)).to_dict()
+
+
+def test_a_suggested_configuration_is_trials_of_all_data_sets_and_seeds_in_different_packs():
+    study = tiny(**ADAPTIVE, axes__learning_rate={"low": 0.01, "high": 1}, data={"dataset": ["digits", "mnist"]})
+    configuration = {"batch_size": 64, "learning_rate": 0.125, "temperature": 0.5}
+    rows = suggested(study, check(study), study.families["dhel"], [configuration])
+    assert sorted(zip(rows["dataset"], rows["seed"], strict=True)) == [
+        (n, s) for n in ("digits", "mnist") for s in (0, 1)
+    ]
+    assert rows["pack_id"].nunique() == len(rows) == 4
+    assert (rows[["batch_size", "learning_rate", "temperature"]] == [64, 0.125, 0.5]).all(axis=None)
+    (known,) = known_configurations(study, rows)
+    assert (known.family, known.configuration, known.trial_ids) == ("dhel", configuration, tuple(rows["trial_id"]))
+    grid = plan(tiny(axes__learning_rate={"values": [0.125]}, data={"dataset": ["digits", "mnist"]}))
+    assert set(rows["trial_id"]) <= set(grid["trial_id"])
+
+
+def test_suggested_trials_stay_where_an_axis_still_holds_them():
+    old = tiny(**ADAPTIVE, families__dhel={"temperature": {"low": 0.1, "high": 1}})
+    chosen = {"batch_size": 64, "temperature": 0.5}
+    before = pd.concat([plan(old), suggested(old, check(old), old.families["dhel"], [chosen])], ignore_index=True)
+    wider = tiny(**ADAPTIVE, families__dhel={"temperature": {"low": 0.01, "high": 2}})
+    pd.testing.assert_frame_equal(extend(Path("r"), before, old.written(), wider), before)
+    higher = tiny(**ADAPTIVE, families__dhel={"temperature": {"low": 0.6, "high": 2}})
+    with pytest.raises(StudyError, match=r"families\.dhel\.temperature low 0\.1, .* is another axis"):
+        extend(Path("r"), before, old.written(), higher)
+    other = tiny(**ADAPTIVE | {"design": {"kind": "gp", "configurations": 5}}, families__dhel="default")
+    with pytest.raises(StudyError, match=r"design\.kind tpe -> gp is another study"):
+        extend(Path("r"), before, old.written(), other)
 
 
 def npz_study(path, *, value=0, **changes):

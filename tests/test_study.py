@@ -64,6 +64,33 @@ MISTAKES = [
     ({"training.micro_batsh": 8}, "training.micro_batsh: no such key; did you mean 'micro_batch'?"),
     ({"design.kind": "sobol"}, "a sobol design needs 'configurations'"),
     ({"design.configurations": 8}, "a grid takes its size from the levels"),
+    ({"design.kind": "tpe"}, "a tpe design needs 'configurations'"),
+    ({"design.kind": "tep"}, "design.kind: .*'tpe' or 'gp', got 'tep'"),
+    ({"design": {"kind": "gp", "configurations": 0}}, "design.configurations: .* got 0"),
+    (
+        {"design": {"kind": "tpe", "configurations": 8, "scheduler": "hyperband"}},
+        "design.scheduler: .* got 'hyperband'",
+    ),
+    (
+        {"design": {"scheduler": "asha"}},
+        "design: scheduler is a setting of tpe and gp .* is grid; remove it, got 'asha'",
+    ),
+    (
+        {"design": {"kind": "sobol", "configurations": 8, "scheduler": "asha"}},
+        "design: scheduler is a setting of tpe and gp designs, and this one is sobol",
+    ),
+    (
+        {"design": {"kind": "gp", "configurations": 8, "scheduler": "asha"}},
+        "design.scheduler: asha needs evaluation.every",
+    ),
+    (
+        {"design": {"kind": "gp", "configurations": 8}, "axes": {}, "families": {"dhel": {"temperature": 1}}},
+        "design.kind: a gp design needs an axis with a range or several values, and no family has one",
+    ),
+    (
+        {"design": {"kind": "gp", "configurations": 8}, "families": {"untrained": "default"}},
+        "design.kind: a gp design needs an axis",
+    ),
     ({"analysis.reference": "dhle"}, "analysis.reference: no family of this study; did you mean 'dhel'?"),
     ({"resources.cpus_per_pack": 0}, "resources.cpus_per_pack: .* got 0"),
     ({"pack.size": 0}, "pack.size: .* got 0"),
@@ -129,6 +156,15 @@ def test_what_saves_memory_is_null_unless_given_and_survives_being_written_out(k
     given = parse_study(changed(TINY, {f"training.{key}": 16}), "x")
     assert getattr(given.training, key) == 16
     assert parse_study(given.written(), "x") == given
+
+
+def test_an_adaptive_design_survives_being_written_out():
+    design = {"kind": "tpe", "configurations": 8, "seed": 3, "scheduler": "asha"}
+    study = parse_study(changed(TINY, {"design": design, "evaluation.every": 1}), "x")
+    assert study.design.adaptive
+    assert study.written()["design"] == design
+    assert parse_study(study.written(), "x") == study
+    assert not parse_study(TINY, "x").design.adaptive
 
 
 def test_control_characters_are_one_line_too():

@@ -14,7 +14,6 @@ from studies_for_tests import TINY, changed, tiny
 
 from robustness import store
 from robustness.plan import plan
-from robustness.sweep.queue import MOST_ATTEMPTS, PackQueue
 from robustness.sweep.rows import history_rows, trial_rows
 from robustness.training import Checkpoints, train_pack
 from robustness.trial import PROTOCOL_VERSION, Trial, TrialResult
@@ -216,30 +215,6 @@ def test_a_process_sweeps_twice_without_a_token_of_its_own(tmp_path):
     env = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stdout.strip().endswith("[0, 0]"), done.stderr
-
-
-def test_a_pack_that_kills_its_worker_is_tried_again_and_then_given_up():
-    queue = PackQueue(["a", "b"])
-    assert [queue.take("w") for _ in range(MOST_ATTEMPTS)] == ["a"] * MOST_ATTEMPTS
-    assert queue.take("w") == "b"
-    queue.finish("w")
-    assert queue.take("w") is None
-    assert queue.outcome() == (["a"], None)
-
-
-def test_a_pack_lost_by_one_worker_is_taken_by_no_other_until_that_worker_asks_again():
-    queue = PackQueue(["a", "b"])
-    assert (queue.take("w"), queue.take("x"), queue.take("x")) == ("a", "b", "b")
-    queue.finish("x")
-    assert queue.take("w") == "a"
-
-
-def test_a_stopped_queue_hands_out_nothing_more():
-    queue = PackQueue(["a", "b"])
-    queue.take("w")
-    queue.stop("disk full")
-    assert queue.take("x") is None
-    assert queue.outcome() == ([], "disk full")
 
 
 def test_rows_hold_the_plan_the_result_and_the_versions():

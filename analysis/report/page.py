@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -21,6 +22,7 @@ from analysis.report.surface_frames import surface_frames
 from analysis.stored import read_study
 from analysis.table import datasets_of, from_store
 from robustness import store
+from robustness.store import Folder
 
 PACKAGE = Path(__file__).parent.parent
 
@@ -42,7 +44,7 @@ class Part:
     compared: Grid
 
 
-def write(folder: Path, out: Path | None = None) -> Path:
+def write(folder: Folder, out: Folder | None = None) -> Folder:
     """Write the report of a study: OUT/index.html, OUT/figures/*.{svg,png} and OUT/tables/*.{csv,parquet}.
 
     The same store gives the same bytes.
@@ -57,9 +59,18 @@ def write(folder: Path, out: Path | None = None) -> Path:
     Raises:
         ValueError: there is no study in `folder`, it is damaged, or no trial has finished.
     """
-    table = from_store(folder)
-    results = compute(table, folder)
+    results = compute(from_store(folder), folder)
     out = folder / "report" if out is None else out
+    if isinstance(out, Path):
+        _write(folder, results, out)
+    else:
+        with TemporaryDirectory() as local:
+            _write(folder, results, Path(local))
+            _copy(Path(local), out)
+    return out / "index.html"
+
+
+def _write(folder: Folder, results: Results, out: Path) -> None:
     for name in ("figures", "tables"):
         (out / name).mkdir(parents=True, exist_ok=True)
     tables = _write_tables(results, out / "tables")
@@ -68,16 +79,24 @@ def write(folder: Path, out: Path | None = None) -> Path:
         _part(results.of(dataset), dataset, folder=out / "figures", suffix=key if len(keys) > 1 else "")
         for dataset, key in keys.items()
     ]
-    index = out / "index.html"
-    index.write_text(_render(folder, results, parts, tables), "utf-8")
-    return index
+    (out / "index.html").write_text(_render(folder, results, parts, tables), "utf-8")
 
 
-def is_current(folder: Path) -> bool:
+def _copy(local: Path, out: Folder) -> None:
+    """Every file of a folder; the page last, when all that belongs to it is there."""
+    files = sorted(path.relative_to(local) for path in local.rglob("*") if path.is_file())
+    for file in sorted(files, key=lambda file: file.name == "index.html"):
+        store.write_bytes(out / file.as_posix(), (local / file).read_bytes(), replace=True)
+
+
+def is_current(folder: Folder) -> bool:
     """Whether FOLDER/report was written after all that it is made of: the results, and this package.
 
-    The same store gives the same bytes, so writing it again would change nothing.
+    The same store gives the same bytes, so writing it again would change nothing. False where the folder is a URI:
+    asking for the time of every file takes longer than writing the report.
     """
+    if not isinstance(folder, Path):
+        return False
     index = folder / "report" / "index.html"
     if not index.is_file():
         return False
@@ -123,7 +142,7 @@ def _write_tables(results: Results, folder: Path) -> list[tuple[str, str]]:
     return [*named, ("surfaces.parquet", "the same as Parquet")]
 
 
-def _render(folder: Path, results: Results, parts: Sequence[Part], tables: list[tuple[str, str]]) -> str:
+def _render(folder: Folder, results: Results, parts: Sequence[Part], tables: list[tuple[str, str]]) -> str:
     planned, stored = store.read_plan(folder), store.read(folder)
     study = read_study(folder, planned)
     return _templates().get_template("report.html.j2").render(

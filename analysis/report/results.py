@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from analysis.surfaces import surfaces
 from analysis.table import Table
 from analysis.untrained import untrained_mean, untrained_rows
 from robustness import store
+from robustness.store import Folder
 
 SEED = 0
 """Of every random draw of the analysis: the same store gives the same report."""
@@ -82,7 +82,7 @@ class Results:
         )
 
 
-def compute(table: Table, folder: Path) -> Results:
+def compute(table: Table, folder: Folder) -> Results:
     """Compute every number of the report."""
     rows, curve = measures_and_curve(table, seed=SEED)
     history = store.read_history(folder)

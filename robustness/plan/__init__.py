@@ -1,7 +1,25 @@
 """Study -> plan: every trial, its id and its pack, frozen before anything runs."""
 
+from robustness.plan.adaptive import Known, expected, known_configurations, num_expected, suggested
 from robustness.plan.cost import evaluation_updates, num_updates, pack_costs, steps_per_epoch
+from robustness.plan.designs import Configuration, varying_axes
 from robustness.plan.extension import extend
-from robustness.plan.trials import plan
+from robustness.plan.trials import TrialData, check, plan
 
-__all__ = ["evaluation_updates", "extend", "num_updates", "pack_costs", "plan", "steps_per_epoch"]
+__all__ = [
+    "Configuration",
+    "Known",
+    "TrialData",
+    "check",
+    "evaluation_updates",
+    "expected",
+    "extend",
+    "known_configurations",
+    "num_expected",
+    "num_updates",
+    "pack_costs",
+    "plan",
+    "steps_per_epoch",
+    "suggested",
+    "varying_axes",
+]

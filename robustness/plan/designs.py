@@ -1,4 +1,4 @@
-"""Which configurations of a family are tried: every combination, or scattered points."""
+"""Which configurations of a family are known beforehand: every combination, or scattered points."""
 
 from itertools import product
 
@@ -7,6 +7,7 @@ from scipy.stats import qmc
 
 from search_spaces.axes import Axis
 from search_spaces.dimensions import Value
+from search_spaces.families import UNTRAINED
 from search_spaces.sections import Design
 from search_spaces.study import Family, Study
 
@@ -27,9 +28,19 @@ def family_axes(study: Study, family: Family) -> list[Axis]:
     return [axis for name, axis in study.axes.items() if name not in foreign] + list(family.axes.values())
 
 
+def varying_axes(study: Study, family: Family) -> list[Axis]:
+    """The axes of one family that have more than one value; `untrained` has none."""
+    return [] if family.loss == UNTRAINED else [axis for axis in family_axes(study, family) if axis.varies]
+
+
 def configurations(study: Study, family: Family) -> list[Configuration]:
-    """All configurations of one family in the order of the design, each once."""
-    if study.design.kind == "grid":
+    """The configurations of one family in the order of the design, each once.
+
+    An adaptive design has none beforehand, but for a family that has one only.
+    """
+    if study.design.adaptive and varying_axes(study, family):
+        return []
+    if study.design.kind == "grid" or study.design.adaptive:
         axes = family_axes(study, family)
         combinations = product(*(axis.levels for axis in axes))
         return [dict(zip((axis.name for axis in axes), values, strict=True)) for values in combinations]
@@ -38,7 +49,9 @@ def configurations(study: Study, family: Family) -> list[Configuration]:
 
 
 def num_configurations(study: Study, family: Family) -> int:
-    """At most how many configurations a family has, without making them."""
+    """At most how many configurations a family has, without making them; of an adaptive design, once it is done."""
+    if study.design.adaptive and not varying_axes(study, family):
+        return 1
     if study.design.kind == "grid":
         count = 1
         for axis in family_axes(study, family):

@@ -2,23 +2,25 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from robustness.plan.trials import cut_packs, plan
+from robustness.plan.adaptive import known_configurations, suggested
+from robustness.plan.designs import Configuration
+from robustness.plan.trials import check, cut_packs, plan
+from robustness.store import Folder
 from robustness.trial import PROTOCOL_VERSION
 from search_spaces.axes import StudyError
 from search_spaces.study import Study, parse_study
 
 _DECIDE_RESULTS = ("data", "model", "training", "evaluation", "design")
-_FREE = {"evaluation.every", "design.configurations"}
+_FREE = {"evaluation.every", "design.configurations", "design.scheduler"}
 _PLACES = {"data.dataset", "data.npz", "data.imagefolder", "data.root", "data.download"}
 """Which images, and where they lie: trials know them by name and content."""
 
 
-def extend(folder: Path, planned: pd.DataFrame, written: dict[str, Any], study: Study) -> pd.DataFrame:
+def extend(folder: Folder, planned: pd.DataFrame, written: dict[str, Any], study: Study) -> pd.DataFrame:
     """The plan of `folder` with the trials that `study` adds: old packs keep their members.
 
     Args:
@@ -30,7 +32,7 @@ def extend(folder: Path, planned: pd.DataFrame, written: dict[str, Any], study: 
     Raises:
         StudyError: the study no longer plans what the folder holds; says what is gone and what to do.
     """
-    now = plan(study)
+    now = _planned_now(planned, written, study)
     _check_labels(planned, now, study)
     gone = planned[~planned["trial_id"].isin(now["trial_id"])]
     if len(gone):
@@ -43,6 +45,23 @@ def extend(folder: Path, planned: pd.DataFrame, written: dict[str, Any], study: 
     if added.empty:
         return planned
     return pd.concat([planned, cut_packs(added, size=study.pack.size)], ignore_index=True)
+
+
+def _planned_now(planned: pd.DataFrame, written: dict[str, Any], study: Study) -> pd.DataFrame:
+    """What the study plans, and if it is adaptive what was suggested: the first ones where it was made smaller."""
+    if not study.design.adaptive:
+        return plan(study)
+    before, most = written["design"].get("configurations"), study.design.configurations
+    smaller = before is not None and most is not None and most < before
+    configurations: dict[str, list[Configuration]] = {}
+    for known in known_configurations(study, planned):
+        configurations.setdefault(known.family, []).append(known.configuration)
+    data = check(study)
+    rows = [
+        suggested(study, data, study.families[label], chosen[: most if smaller else None])
+        for label, chosen in configurations.items()
+    ]
+    return pd.concat([plan(study), *rows], ignore_index=True)
 
 
 def _check_labels(planned: pd.DataFrame, now: pd.DataFrame, study: Study) -> None:

@@ -1,6 +1,6 @@
 """Study -> every trial with its id and pack, as a table."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from search_spaces.study import Family, Study
 
 MOST_TRIALS = 10_000_000
 
+AT_THE_END = ("linear", "linear_sgd")
+"""Probes that are fitted once, on the trained encoder."""
+
 TrialData = Mapping[str, Any]
 """What a trial tells of its data: name, augmentation, and of files their content and facts."""
 
@@ -28,12 +31,19 @@ def plan(study: Study) -> pd.DataFrame:
     """Every trial of a study, a row each, with the columns of `robustness.store.PLAN_SCHEMA`.
 
     The same study gives the same rows, ids and packs on any machine. Data sets that are known by name need no files;
-    a study of files reads them.
+    a study of files reads them. Of an adaptive design these are the trials that are known beforehand: of `untrained`,
+    and of families without an axis to vary; `robustness.plan.adaptive` makes the others.
 
     Raises:
         StudyError: a name or size that this version can't run, files that can't be read, 0 trials or too many.
     """
-    rows = pd.DataFrame(list(_rows(study, check(study))), columns=PLAN_SCHEMA.names)
+    data = check(study)
+    known = [
+        (family, configuration)
+        for family in study.families.values()
+        for configuration in ([{}] if family.loss == UNTRAINED else configurations(study, family))
+    ]
+    rows = rows_of(study, data, known)
     twice = rows[rows["trial_id"].duplicated(keep=False)]
     if len(twice):
         labels = " and ".join(sorted(set(twice["family"])))
@@ -111,11 +121,17 @@ def _check_hyperparameters(study: Study) -> None:
 
 
 def _check_outcome(study: Study) -> None:
-    outcome, measured = study.analysis.outcome, measured_columns(study.evaluation.probes)
+    outcome, probes = study.analysis.outcome, study.evaluation.probes
+    measured = measured_columns(probes)
     if outcome not in measured:
         known = {name: None for name in NUMERIC_OUTCOMES if name in measured}
         hint = suggestion(outcome, known)
         raise StudyError(f"{study.source}: analysis.outcome: {outcome!r} is not measured by this study{hint}")
+    on_the_way = measured_columns([probe for probe in probes if probe not in AT_THE_END]) - {"h_lidar", "z_lidar"}
+    if study.design.scheduler is not None and outcome not in on_the_way:
+        rule = f"{study.design.scheduler} compares trials on the way, and {outcome} is measured at the end only"
+        hint = "knn_top1 (probe knn)" if outcome.endswith("_top1") else "final_loss"
+        raise StudyError(f"{study.source}: analysis.outcome: {rule}; {hint} is measured after every evaluated epoch")
 
 
 def _check_batches(study: Study, data: Mapping[str, TrialData]) -> None:
@@ -132,13 +148,23 @@ def _check_batches(study: Study, data: Mapping[str, TrialData]) -> None:
         raise StudyError(f"{study.source}: training.images: {rule}")
 
 
-def _rows(study: Study, data: Mapping[str, TrialData]) -> Iterator[dict[str, Any]]:
-    for told in data.values():
-        for family in study.families.values():
-            untrained = family.loss == UNTRAINED
-            for configuration in [{}] if untrained else configurations(study, family):
-                for seed in study.seeds:
-                    yield _row(study, told, family, configuration, seed)
+def rows_of(
+    study: Study, data: Mapping[str, TrialData], chosen: Iterable[tuple[Family, Configuration]]
+) -> pd.DataFrame:
+    """The trials of configurations on every data set at every seed, without their packs.
+
+    Args:
+        data: what trials tell of each data set, as `check` returns it.
+        chosen: configurations with a value for every axis of their family, `untrained` with none.
+    """
+    chosen = list(chosen)
+    rows = [
+        _row(study, told, family, configuration, seed)
+        for told in data.values()
+        for family, configuration in chosen
+        for seed in study.seeds
+    ]
+    return pd.DataFrame(rows, columns=PLAN_SCHEMA.names)
 
 
 def _row(study: Study, data: TrialData, family: Family, configuration: Configuration, seed: int) -> dict[str, Any]:

@@ -1,18 +1,10 @@
 """What a study leaves behind: the only package that writes plan, trials and history, and knows their columns."""
 
+from robustness.store.compaction import compact
 from robustness.store.encoders import read_encoder, remove_encoder, write_encoder
-from robustness.store.files import (
-    Row,
-    StoreError,
-    prepare,
-    read,
-    read_history,
-    read_plan,
-    read_study,
-    stored_packs,
-    write_pack,
-    write_plan,
-)
+from robustness.store.files import Folder, StoreError, open_folder, write_bytes
+from robustness.store.migration import migrate
+from robustness.store.replacement import replace_in_pack
 from robustness.store.schema import (
     HISTORY_SCHEMA,
     HYPERPARAMETER_COLUMNS,
@@ -22,6 +14,9 @@ from robustness.store.schema import (
     SCHEMA_VERSION,
     TRIALS_SCHEMA,
 )
+from robustness.store.study import prepare, read_plan, read_study, write_plan
+from robustness.store.trials import Row, read, read_history, stored_packs, write_pack
+from robustness.store.verification import Findings, set_aside_damaged, verify
 
 __all__ = [
     "HISTORY_SCHEMA",
@@ -31,8 +26,13 @@ __all__ = [
     "PLAN_SCHEMA",
     "SCHEMA_VERSION",
     "TRIALS_SCHEMA",
+    "Findings",
+    "Folder",
     "Row",
     "StoreError",
+    "compact",
+    "migrate",
+    "open_folder",
     "prepare",
     "read",
     "read_encoder",
@@ -40,7 +40,11 @@ __all__ = [
     "read_plan",
     "read_study",
     "remove_encoder",
+    "replace_in_pack",
+    "set_aside_damaged",
     "stored_packs",
+    "verify",
+    "write_bytes",
     "write_encoder",
     "write_pack",
     "write_plan",

@@ -1,17 +1,16 @@
 """The weights of trained networks, one file a trial."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from robustness.store.files import StoreError, write_bytes
+from robustness.store.files import Folder, StoreError, make_folder, read_bytes, remove, write_bytes
 
 
-def write_encoder(folder: Path, trial_id: str, weights: Mapping[str, Any]) -> None:
+def write_encoder(folder: Folder, trial_id: str, weights: Mapping[str, Any]) -> None:
     """Store a network's weights as DIR/encoders/<trial_id>.safetensors; replaces an older file atomically.
 
     Args:
@@ -21,12 +20,12 @@ def write_encoder(folder: Path, trial_id: str, weights: Mapping[str, Any]) -> No
         OSError: the disk is full or gone; an older file stays as it was.
     """
     path = encoder_path(folder, trial_id)
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     arrays = {name: np.asarray(value, order="C") for name, value in weights.items()}
     write_bytes(path, save(arrays), replace=True)
 
 
-def read_encoder(folder: Path, trial_id: str) -> dict[str, np.ndarray]:
+def read_encoder(folder: Folder, trial_id: str) -> dict[str, np.ndarray]:
     """The stored weights of a trial's network, by name.
 
     Raises:
@@ -34,7 +33,7 @@ def read_encoder(folder: Path, trial_id: str) -> dict[str, np.ndarray]:
     """
     path = encoder_path(folder, trial_id)
     try:
-        weights: dict[str, np.ndarray] = load(path.read_bytes())
+        weights: dict[str, np.ndarray] = load(read_bytes(path))
     except FileNotFoundError:
         rule = "set evaluation.keep to best or all before the sweep"
         raise StoreError(f"{folder}: the encoder of trial {trial_id} was not kept; {rule}") from None
@@ -43,11 +42,11 @@ def read_encoder(folder: Path, trial_id: str) -> dict[str, np.ndarray]:
     return weights
 
 
-def remove_encoder(folder: Path, trial_id: str) -> None:
+def remove_encoder(folder: Folder, trial_id: str) -> None:
     """Delete the stored weights of a trial's network, if there are any."""
-    encoder_path(folder, trial_id).unlink(missing_ok=True)
+    remove(encoder_path(folder, trial_id))
 
 
-def encoder_path(folder: Path, trial_id: str) -> Path:
+def encoder_path(folder: Folder, trial_id: str) -> Folder:
     """Where the weights of a trial's network lie, if they were kept."""
     return folder / "encoders" / f"{trial_id}.safetensors"

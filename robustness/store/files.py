@@ -1,160 +1,154 @@
-"""Reading and writing a study's folder, so that a pack is there whole or not at all."""
+"""Bytes of files on any filesystem: written whole or not at all, and the first writer wins where that is asked for."""
 
 import errno
+import fcntl
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 from uuid import uuid4
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
+import fsspec
+from fsspec.registry import known_implementations
+from upath import UPath
 
-from robustness.store.schema import HISTORY_SCHEMA, OUTCOMES, PLAN_SCHEMA, TRIALS_SCHEMA
+from robustness.store import objects
 
-Row = dict[str, Any]
+Folder = Path | UPath
+"""A results folder or a file in it: `Path` on this machine, `UPath` for a URI."""
 
-_SAME_MACHINE = ("device", "threads", "torch_version", "slice_size", "fused")
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
 class StoreError(ValueError):
     """What is wrong with a results folder, in one line."""
 
 
-def plan_path(folder: Path) -> Path:
-    """Where the frozen plan of a study lies."""
-    return folder / "plan.parquet"
+def open_folder(text: str | Folder) -> Folder:
+    """The folder of that name: an absolute path, or a URI such as s3://bucket/prefix.
 
-
-def prepare(folder: Path) -> None:
-    """Make the folder and show that it can be written.
+    Nothing is read or made. Credentials come from the environment or the machine's role, the address of a private
+    object store from AWS_ENDPOINT_URL.
 
     Raises:
-        StoreError: it can't.
+        StoreError: no such protocol, its package is not installed, or the URI holds no bucket or a password.
     """
+    if isinstance(text, UPath):
+        return text
+    protocol, separator, rest = str(text).partition("://")
+    if not separator:
+        return Path(text).expanduser().resolve()
+    if protocol in ("file", "local"):
+        return Path(rest).expanduser().resolve()
+    if "@" in rest.partition("/")[0]:
+        raise StoreError(f"{protocol}://...: a URI holds no credentials; set them in the environment")
+    _check_protocol(str(text), protocol)
+    if not rest.strip("/"):
+        raise StoreError(f"{text}: expected a bucket and a prefix, such as {protocol}://bucket/results")
+    # Others write here at the same time: a remembered listing would be a wrong one.
+    return UPath(str(text).rstrip("/"), use_listings_cache=False)
+
+
+def _check_protocol(text: str, protocol: str) -> None:
     try:
-        for name in ("trials", "history"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            probe = folder / name / f".writable-{uuid4().hex}"
-            probe.touch()
-            probe.unlink()
-    except OSError as error:
-        raise StoreError(f"{folder}: can't write results here: {error.strerror}") from None
+        fsspec.get_filesystem_class(protocol)
+    except ValueError:
+        raise StoreError(f"{text}: no such protocol: {protocol}; expected a path or a URI such as s3://...") from None
+    except ImportError:
+        extra = _EXTRAS.get(protocol)
+        hint = f"pip install 'robustness[{extra}]'" if extra else known_implementations[protocol].get("err", "")
+        raise StoreError(f"{text}: the package for {protocol}:// is not installed: {hint}") from None
 
 
-def write_plan(folder: Path, rows: pd.DataFrame, study: dict[str, Any]) -> None:
-    """Freeze the plan and the study as it runs; replaces an older, smaller plan atomically."""
-    text = yaml.safe_dump(study, sort_keys=False, allow_unicode=True)
-    write_bytes(folder / "study.yaml", text.encode(), replace=True)
-    table = pa.Table.from_pandas(rows, schema=PLAN_SCHEMA, preserve_index=False)
-    _write_table(plan_path(folder), table, replace=True)
-
-
-def read_plan(folder: Path) -> pd.DataFrame:
-    """Every planned trial.
+def read_bytes(path: Folder) -> bytes:
+    """The content of a file.
 
     Raises:
-        StoreError: there is no study in this folder, or its plan is damaged.
+        FileNotFoundError: there is none.
+        OSError: it can't be read, after all attempts.
     """
-    if not plan_path(folder).is_file():
-        raise StoreError(f"{folder}: no study here: plan.parquet is missing")
-    plan: pd.DataFrame = _read_file(plan_path(folder), PLAN_SCHEMA).to_pandas()
-    return plan
+    return path.read_bytes() if isinstance(path, Path) else objects.get(path)
 
 
-def read_study(folder: Path) -> dict[str, Any]:
-    """The study as it ran, as plain data.
+def open_bytes(path: Folder) -> BinaryIO:
+    """A file to read parts of.
 
     Raises:
-        StoreError: there is no study in this folder, or it is damaged.
+        FileNotFoundError: there is none.
+        OSError: it can't be read.
     """
-    path = folder / "study.yaml"
-    try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise StoreError(f"{folder}: no study here: study.yaml is missing") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise StoreError(f"{path}: can't be read: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise StoreError(f"{path}: expected a study, got {raw!r}"[:300])
-    return raw
+    return path.open("rb") if isinstance(path, Path) else objects.open_to_read(path)
 
 
-def write_pack(folder: Path, pack_id: str, rows: list[Row], history: list[Row]) -> str | None:
-    """Store one pack: its history first, then its trials; the first writer wins.
+def write_bytes(path: Folder, content: bytes, *, replace: bool) -> bool:
+    """Publish a file at once, so that whoever is killed meanwhile leaves the old one, the new one or none.
 
     Args:
-        rows: one per member, keys of `TRIALS_SCHEMA`; a key left out is null.
-        history: one per member and evaluated epoch, keys of `HISTORY_SCHEMA`.
+        replace: whether an older file gives way; otherwise the first writer wins.
 
     Returns:
-        None when stored; one line to print when the pack was stored before and this result was dropped.
+        False where another file was there first.
 
     Raises:
-        StoreError: the stored result came from an equal machine and differs.
-        OSError: the disk is full or gone; nothing was stored.
+        OSError: the disk is full or gone, or the object store did not answer; nothing was published.
     """
-    table = pa.Table.from_pylist(rows, schema=TRIALS_SCHEMA)
-    history_table = pa.Table.from_pylist(history, schema=HISTORY_SCHEMA)
-    path = folder / "trials" / f"{pack_id}.parquet"
-    # A history without its trials is from a run that was killed in between: this one's goes with these trials.
-    _write_table(folder / "history" / f"{pack_id}.parquet", history_table, replace=not path.exists())
-    if _write_table(path, table, replace=False):
+    if isinstance(path, Path):
+        return _write_local(path, content, replace=replace)
+    if replace:
+        objects.put(path, content)
+        return True
+    return objects.create(path, content)
+
+
+def replace_bytes(path: Folder, content: bytes, *, version: str) -> bool:
+    """Replace a file that is still the one of that `version`; False where it is not."""
+    if not isinstance(path, Path):
+        return objects.put_over(path, content, version=version)
+    with _alone_in(path.parent):
+        return file_version(path) == version and _write_local(path, content, replace=True)
+
+
+def file_version(path: Folder) -> str | None:
+    """A text that changes whenever the file is written; None where there is no file."""
+    if not isinstance(path, Path):
+        return objects.version(path)
+    try:
+        found = path.stat()
+    except FileNotFoundError:
         return None
-    return _compare(path, _read_file(path, TRIALS_SCHEMA), table)
+    return f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
 
 
-def stored_packs(folder: Path) -> set[str]:
-    """The ids of the packs that are done."""
-    return {path.stem for path in _parquet_files(folder / "trials")}
+def remove(path: Folder) -> None:
+    """Delete a file, if it is there."""
+    if isinstance(path, Path):
+        path.unlink(missing_ok=True)
+    else:
+        objects.remove(path)
 
 
-def read(folder: Path) -> pd.DataFrame:
-    """Every finished trial, a row each, in the order of family, axes and seed."""
-    return _read_folder(folder / "trials", TRIALS_SCHEMA, ["dataset", "family", "batch_size", "seed", "trial_id"])
+def file_names(folder: Folder) -> set[str]:
+    """Names of all files in a folder but hidden ones; none where there is no folder."""
+    if isinstance(folder, Path):
+        try:
+            names = {entry.name for entry in os.scandir(folder) if entry.is_file()}
+        except FileNotFoundError:
+            return set()
+    else:
+        names = objects.names(folder)
+    return {name for name in names if not name.startswith(".")}
 
 
-def read_history(folder: Path) -> pd.DataFrame:
-    """Every evaluated epoch of the finished packs, a row each."""
-    history = _read_folder(folder / "history", HISTORY_SCHEMA, ["dataset", "family", "trial_id", "epoch"])
-    return history[history["pack_id"].isin(stored_packs(folder))].reset_index(drop=True)
+def make_folder(folder: Folder) -> None:
+    """Make a folder where the filesystem has such; an object store has none."""
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        objects.make_folder(folder)
 
 
-def _read_folder(folder: Path, schema: pa.Schema, order: list[str]) -> pd.DataFrame:
-    tables = [_read_file(path, schema) for path in _parquet_files(folder)]
-    table = pa.concat_tables(tables) if tables else schema.empty_table()
-    frame: pd.DataFrame = table.to_pandas()
-    return frame.sort_values(order, kind="stable", ignore_index=True)
-
-
-def _read_file(path: Path, schema: pa.Schema) -> pa.Table:
-    try:
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise StoreError(f"{path}: damaged or not Parquet: {' '.join(str(error).split())[:200]}") from None
-    if table.schema.names != schema.names:
-        differing = sorted(set(table.schema.names) ^ set(schema.names))
-        raise StoreError(f"{path}: its columns are not those of this version: {', '.join(differing)[:200]}")
-    try:
-        return table.cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise StoreError(f"{path}: its columns have other types: {' '.join(str(error).split())[:200]}") from None
-
-
-def _parquet_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
-
-
-def _write_table(path: Path, table: pa.Table, *, replace: bool) -> bool:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return write_bytes(path, sink.getvalue().to_pybytes(), replace=replace)
-
-
-def write_bytes(path: Path, content: bytes, *, replace: bool) -> bool:
-    """Write under a hidden name, sync, then publish at once; False where the file was there first."""
+def _write_local(path: Path, content: bytes, *, replace: bool) -> bool:
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with temporary.open("xb") as file:
@@ -162,6 +156,8 @@ def write_bytes(path: Path, content: bytes, *, replace: bool) -> bool:
             file.flush()
             os.fsync(file.fileno())
         return _publish(temporary, path, replace=replace)
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(path)) from error
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -188,17 +184,11 @@ def _publish(temporary: Path, path: Path, *, replace: bool) -> bool:
     return True
 
 
-def _compare(path: Path, stored: pa.Table, other: pa.Table) -> str:
-    name = path.stem[:8]
-    machines = [table.select(_SAME_MACHINE) for table in (stored, other)]
-    if not machines[0].equals(machines[1]):
-        return f"pack {name} was stored before, from another kind of machine; this result was dropped"
-    for column in ("trial_id", "status", *OUTCOMES):
-        if _bits(stored, column) != _bits(other, column):
-            raise StoreError(f"{path}: a second run on an equal machine differs in '{column}'; kept the first")
-    return f"pack {name} was stored before with equal results; this copy was dropped"
-
-
-def _bits(table: pa.Table, column: str) -> str:
-    """A column as text in which equal means bit-identical and NaN equals NaN."""
-    return repr(table.column(column).to_pylist())
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """One replacement at a time; the system ends the lock of a process that dies."""
+    with (folder / ".lock").open("a") as lock:
+        # A filesystem without locks still compares versions just before it renames.
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -2,7 +2,11 @@
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Raised whenever columns are added, which rows of earlier versions lack: null. None is ever taken away or renamed.
+
+2: `finished_at` in history, which tells of which run of a trial its rows are.
+"""
 
 _text, _whole, _real, _vector = pa.string(), pa.int64(), pa.float64(), pa.list_(pa.float64())
 
@@ -52,24 +56,17 @@ OUTCOMES = tuple(name for name, _ in [*_scalar_outcomes, *_spectra])
 NUMERIC_OUTCOMES = tuple(name for name, kind in _scalar_outcomes if kind == _real)
 """Outcomes that a study may name under `analysis.outcome`."""
 
-_metadata = {"robustness.schema_version": str(SCHEMA_VERSION)}
-
-
-def _schema(fields: list[tuple[str, pa.DataType]]) -> pa.Schema:
-    return pa.schema([pa.field(name, kind) for name, kind in fields], metadata=_metadata)
-
-
-PLAN_SCHEMA = _schema([*_identity, *_axes, *_where, ("trial", _text)])
+PLAN_SCHEMA = pa.schema([*_identity, *_axes, *_where, ("trial", _text)])
 """A row a planned trial; `trial` is the canonical JSON whose hash is the trial_id."""
 
-TRIALS_SCHEMA = _schema(
+TRIALS_SCHEMA = pa.schema(
     [*_identity, ("status", _text), ("error", _text), *_axes, *_where, *_done, *_scalar_outcomes, *_spectra,
      *_cost, *_provenance]
 )  # fmt: skip
 """A row a finished trial."""
 
-HISTORY_SCHEMA = _schema(
+HISTORY_SCHEMA = pa.schema(
     [*_identity, ("seed", _whole), ("batch_size", _whole), ("dataset", _text), ("epoch", _real),
-     *_done[1:], *_scalar_outcomes]
+     *_done[1:], *_scalar_outcomes, _provenance[-1]]
 )  # fmt: skip
-"""A row a trial and evaluated epoch; `final_loss` is the mean loss over that epoch."""
+"""A row a trial and evaluated epoch; `final_loss` is the mean loss over that epoch, `finished_at` the trial's."""

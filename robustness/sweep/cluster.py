@@ -18,11 +18,16 @@ from search_spaces.study import Study
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+# A worker's death is a line of ours, without a traceback.
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+# Tune's snapshots of itself, which nothing reads: at the start and at the end only.
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", str(10**9))
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 MOST_WORKERS = 2000
 _OBJECT_STORE_ROOM = 256 * 2**20
@@ -66,7 +71,8 @@ def _init(address: str | None, image_bytes: int) -> None:
             options["num_gpus"] = 1
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        # Ray raises all kinds, a plain Exception where a busy machine was too slow.
         reason = " ".join(str(error).split())[:300]
         what = "can't start Ray on this machine" if address is None else f"--address {address}: can't join the cluster"
         raise StudyError(f"{what}: {reason}") from None
@@ -118,3 +124,14 @@ def num_workers(study: Study, *, num_packs: int) -> int:
             rule = f"expected at most the {held.get(name, 0):g} that the cluster has"
             raise StudyError(f"{study.source}: {place}: {rule}, got {wanted[name]:g}")
     return min(num_packs, MOST_WORKERS, *fits.values())
+
+
+def on_this_node(actor: type) -> Any:
+    """An actor that takes no CPU and lives where this process does, so that no other machine's end is its end."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(actor)
+
+
+def living_nodes() -> set[str]:
+    """The ids of the nodes of the cluster that are alive."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}

@@ -1,5 +1,7 @@
 """Plan minus store = todo; Ray Tune trains it; the store holds the result."""
 
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,68 +9,142 @@ import pandas as pd
 
 from robustness.losses.installed import find_loss
 from robustness.plan import extend, plan
-from robustness.store import prepare, read, read_plan, read_study, stored_packs, write_plan
+from robustness.store import (
+    Folder,
+    migrate,
+    open_folder,
+    prepare,
+    read,
+    read_plan,
+    read_study,
+    set_aside_damaged,
+    stored_packs,
+    write_plan,
+)
 from robustness.sweep.keep import prune
+from robustness.sweep.rows import FAILED
+from robustness.training import Checkpoints
 from search_spaces.axes import StudyError
 from search_spaces.families import UNTRAINED
 from search_spaces.study import Study
 
+_COLUMNS = ["trial_id", "pack_id", "status"]
+
 
 @dataclass(frozen=True)
 class Summary:
-    """How a study stands after a sweep."""
+    """How a study stands after a sweep; trials that were stopped early did not fail."""
 
-    folder: Path
+    folder: Folder
     planned: int
     trained: int
     failed: int
     left: int
 
 
-def sweep(study: Study, folder: Path, *, address: str | None = None) -> Summary:
+def sweep(
+    study: Study,
+    folder: Path | Folder,
+    *,
+    address: str | None = None,
+    retry_failed: bool = False,
+    limit: int | None = None,
+) -> Summary:
     """Train every planned trial that is not stored yet.
 
     The same call again continues; a study that adds trials extends the folder.
 
     Args:
         study: what to train.
-        folder: where the results are or shall be; on a cluster, a path that all nodes share.
+        folder: where the results are or shall be, a path or a URI; on a cluster, one that all nodes share.
         address: of a Ray cluster; this machine unless given.
+        retry_failed: run failed trials again, too; their rows are replaced, and the other rows stay as they are.
+        limit: train at most so many trials, in whole packs, at least one; all that are left unless given.
 
     Raises:
-        StudyError, StoreError: one line; nothing was started or lost.
-        KeyboardInterrupt: interrupted; what was stored stays.
+        StudyError, StoreError: one line; what was stored stays, and nothing is lost.
+        KeyboardInterrupt: interrupted; what was stored stays, and packs that were running have a checkpoint.
     """
-    folder = folder.resolve()
+    folder = open_folder(folder)
     planned = freeze(study, folder)
-    todo = planned[~planned["pack_id"].isin(stored_packs(folder))]
+    before = _stored(folder, planned)
+    todo = _todo(planned, before, stored_packs(folder), retry_failed=retry_failed, limit=limit)
+    _remove_checkpoints(folder, set(before["pack_id"]) - set(todo["pack_id"]))
     if len(todo):
         # Here, so that a study with nothing left to do is done without starting Ray.
-        from robustness.sweep.launch import launch
+        from robustness.sweep.launch import Todo, launch
 
-        launch(study, folder, todo, read(folder), address=address)
+        stays = before[~before["trial_id"].isin(todo["trial_id"])]
+        again = frozenset(before["pack_id"]) & frozenset(todo["pack_id"])
+        launch(study, folder, Todo(todo, again, len(stays), _num_failed(stays)), address=address)
+    if study.design.adaptive and (limit is None or len(todo) < limit):
+        from robustness.sweep import adaptive
+
+        adaptive.launch(study, folder, address=address, limit=None if limit is None else limit - len(todo))
+        planned = read_plan(folder)
     prune(study, folder)
-    stored = read(folder)
-    mine = stored[stored["trial_id"].isin(planned["trial_id"])]
-    failed = int((mine["status"] != "ok").sum())
-    left = len(planned) - len(mine)
-    return Summary(folder, len(planned), trained=len(todo) - left, failed=failed, left=left)
+    after = _stored(folder, planned)
+    retried = int(before["trial_id"].isin(todo["trial_id"]).sum())
+    trained = len(after) - len(before) + retried
+    return Summary(folder, len(planned), trained, _num_failed(after), left=len(planned) - len(after))
 
 
-def freeze(study: Study, folder: Path) -> pd.DataFrame:
-    """Write the plan before anything runs; where there is one, keep it or extend it."""
+def freeze(study: Study, folder: Folder) -> pd.DataFrame:
+    """Write the plan before anything runs; where there is one, keep it or extend it.
+
+    What an older version left behind is made readable, and files that are damaged are set aside, a line each.
+    """
     new = plan(study)
     _check_losses(study)
-    if (folder / "plan.parquet").exists():
-        planned = read_plan(folder)
-        new = extend(folder, planned, read_study(folder), study)
+    if not (folder / "plan.parquet").exists():
         prepare(folder)
-        if len(new) == len(planned) and read_study(folder) == study.written():
-            return planned
-    else:
-        prepare(folder)
-    write_plan(folder, new, study.written())
+        write_plan(folder, new, study.written())
+        return new
+    _say([migrate(folder)])
+    planned, written = read_plan(folder), read_study(folder)
+    new = extend(folder, planned, written, study)
+    prepare(folder)
+    _say(set_aside_damaged(folder))
+    if len(new) > len(planned) or written != study.written():
+        write_plan(folder, new, study.written())
     return new
+
+
+def _todo(
+    planned: pd.DataFrame, before: pd.DataFrame, done: set[str], *, retry_failed: bool, limit: int | None
+) -> pd.DataFrame:
+    """The trials to train, packs whole, or of a pack that is stored those that failed."""
+    wanted = ~planned["pack_id"].isin(done)
+    if retry_failed:
+        wanted |= planned["trial_id"].isin(before.loc[before["status"].isin(FAILED), "trial_id"])
+    todo = planned[wanted]
+    if limit is None:
+        return todo
+    counts = todo["pack_id"].value_counts(sort=False).cumsum()
+    return todo[todo["pack_id"].isin([*counts.index[:1], *counts.index[counts <= limit]])]
+
+
+def _stored(folder: Folder, planned: pd.DataFrame) -> pd.DataFrame:
+    stored = read(folder, _COLUMNS)
+    return stored[stored["trial_id"].isin(planned["trial_id"])]
+
+
+def _num_failed(rows: pd.DataFrame) -> int:
+    return int(rows["status"].isin(FAILED).sum())
+
+
+def _remove_checkpoints(folder: Folder, packs: set[str]) -> None:
+    """Of packs that are stored: a sweep was killed before it could."""
+    checkpoints = folder / "checkpoints"
+    left = {path.name for path in checkpoints.iterdir()} if checkpoints.exists() else set()
+    for pack in left & packs:
+        Checkpoints(checkpoints / pack, seconds=0).remove()
+
+
+def _say(lines: Iterable[str | None]) -> None:
+    for line in lines:
+        if line is not None:
+            print(line, file=sys.stderr)
 
 
 def _check_losses(study: Study) -> None:

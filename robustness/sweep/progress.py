@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
-from ray.tune import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from robustness.durations import duration
+from robustness.sweep.turns import Ended, News
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -21,7 +20,7 @@ class _TimeLeft(ProgressColumn):
         return Text(f"about {duration(task.fields['left_seconds'])} left", style="cyan")
 
 
-class SweepProgress(Callback):  # type: ignore[misc]  # ray ships no types
+class SweepProgress:
     """Counts trials as packs end, and expected work as packs advance.
 
     Args:
@@ -32,9 +31,8 @@ class SweepProgress(Callback):  # type: ignore[misc]  # ray ships no types
 
     def __init__(self, costs: Mapping[str, float], members: Mapping[str, int], *, done: int, failed: int) -> None:
         self.costs, self.members = dict(costs), dict(members)
-        self.done, self.failed = done, failed
-        self.shares: dict[str, float] = {}
-        self.finished: set[str] = set()
+        self.done, self.failed, self.left = done, failed, sum(members.values())
+        self.total, self.ended_work, self.running_work = sum(costs.values()), 0.0, 0.0
         self.started = self.last_line = time.monotonic()
         self.console = Console(stderr=True)
         self.bar = Progress(
@@ -46,11 +44,7 @@ class SweepProgress(Callback):  # type: ignore[misc]  # ray ships no types
             console=self.console,
             transient=False,
         )
-        self.task = self.bar.add_task("", total=sum(self.costs.values()), counts=self.counts(), left_seconds=None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks into a snapshot that is never read, and a terminal can't be."""
-        return {}
+        self.task = self.bar.add_task("", total=self.total, counts=self.counts(), left_seconds=None)
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
@@ -58,15 +52,13 @@ class SweepProgress(Callback):  # type: ignore[misc]  # ray ships no types
 
     def counts(self) -> str:
         """`120 done, 0 failed, 410 left`; failed trials are done too."""
-        left = sum(count for pack, count in self.members.items() if pack not in self.finished)
-        return f"{self.done} done, {self.failed} failed, {left} left"
+        return f"{self.done} done, {self.failed} failed, {self.left} left"
 
     def left_seconds(self) -> float | None:
         """Time left at the mean speed so far; None before anything has advanced."""
-        total = sum(self.costs.values())
-        worked = sum(self.costs[pack] * share for pack, share in self.shares.items())
+        worked = self.ended_work + self.running_work
         elapsed = time.monotonic() - self.started
-        return elapsed * max(total - worked, 0.0) / worked if worked > 0 else None
+        return elapsed * max(self.total - worked, 0.0) / worked if worked > 0 else None
 
     def __enter__(self) -> "SweepProgress":
         if self.console.is_terminal:
@@ -80,29 +72,29 @@ class SweepProgress(Callback):  # type: ignore[misc]  # ray ships no types
         else:
             self._line()
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        """A worker reported: its pack advanced, or ended."""
-        pack = result["pack"]
-        if pack in self.finished:
-            return
-        self.shares[pack] = result["share"]
-        if result["share"] >= 1:
-            self.finished.add(pack)
-            self.done += result["ok"] + result["failed"]
-            self.failed += result["failed"]
-        if result["message"]:
-            self.say(result["message"])
-        self._draw()
-
-    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Tune's loop turned: time for a line, where nobody watches a bar."""
-        if not self.console.is_terminal and time.monotonic() - self.last_line >= _SECONDS_BETWEEN_LINES:
+    def show(self, news: News) -> None:
+        """Take in what happened; the cost depends on that alone, not on how many packs there are."""
+        for ended in news.ended:
+            self._count(ended)
+        for line in news.lines:
+            self.say(line)
+        self.running_work = sum(self.costs[pack] * share for pack, share in news.shares.items())
+        if self.console.is_terminal:
+            self._draw()
+        elif time.monotonic() - self.last_line >= _SECONDS_BETWEEN_LINES:
             self._line()
 
+    def _count(self, ended: Ended) -> None:
+        members = self.members[ended.pack]
+        self.done += members
+        self.left -= members
+        self.failed += ended.failed
+        self.ended_work += self.costs[ended.pack]
+        if ended.message:
+            self.say(ended.message)
+
     def _draw(self) -> None:
-        worked = sum(self.costs[pack] * share for pack, share in self.shares.items())
+        worked = self.ended_work + self.running_work
         self.bar.update(self.task, completed=worked, counts=self.counts(), left_seconds=self.left_seconds())
 
     def _line(self) -> None:

@@ -1,102 +1,52 @@
 """What Ray Tune schedules: a worker that trains packs from the queue and stores each as it ends."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
-import pandas as pd
+import pyarrow as pa
 import ray
 import torch
 from ray import tune
+from ray.exceptions import RayActorError, RayError
 
-from robustness.store import StoreError, stored_packs, write_encoder, write_pack
-from robustness.sweep.images import splits_of
-from robustness.sweep.rows import history_rows, members_of, trial_rows
-from robustness.training import Checkpoints, Fuse, train_pack
-from robustness.trial import Trial, TrialResult
+from robustness.store import StoreError, stored_packs
+from robustness.sweep.packs import Images, Job, store, train, train_alone
+from robustness.sweep.rows import Planned, members_of
+from robustness.sweep.turns import Turn
+from robustness.sweep.watchdog import watchdog
+from robustness.training import Interrupted
+from robustness.trial import TrialResult
 
 _SECONDS_BETWEEN_REPORTS = 1.0
 
 
-@dataclass(frozen=True)
-class Job:
-    """What every worker of a sweep needs to know.
+def work(config: dict[str, Any], *, queue: Any, planned: pa.Table, job: Job, images: Images) -> None:
+    """Take turns until there are none, or the sweep ends.
 
     Args:
-        folder: of the results.
-        every: evaluate after every so many epochs, besides the end.
-        cpus, gpus: that a worker has.
-        fuse: whether members are trained as one computation.
-        checkpoint_seconds: between two checkpoints of a pack.
-        keep_weights: whether trained networks are stored.
+        queue: the actor of a `PackQueue`.
+        planned: the trials that are left, packs in order; `rows.by_pack` makes it.
     """
-
-    folder: Path
-    every: int | None
-    cpus: float
-    gpus: float
-    fuse: Fuse
-    checkpoint_seconds: float
-    keep_weights: bool
-
-    def checkpoints(self, pack: str) -> Checkpoints:
-        """Where a pack keeps its state while it trains."""
-        return Checkpoints(self.folder / "checkpoints" / pack, seconds=self.checkpoint_seconds)
-
-
-def work(config: dict[str, Any], *, queue: Any, planned: pd.DataFrame, job: Job, images: Mapping[str, Any]) -> None:
-    """Take packs until there are none. Reports `pack`, `share` of it done, `ok`, `failed`, `message`.
-
-    Args:
-        images: the name of each data set with Ray's reference to its arrays, which the workers of a node share.
-    """
-    name = tune.get_context().get_trial_id()
-    device = _device(job)
-    while (pack := ray.get(queue.take.remote(name))) is not None:
-        rows = members_of(planned, pack)
-        checkpoints = job.checkpoints(pack)
-        train = partial(train_pack, every=job.every, device=device, fuse=job.fuse, keep_weights=job.keep_weights)
-        results = _train(rows, images, partial(train, checkpoints=checkpoints, on_progress=_reporter(pack)))
+    worker = _Worker(queue, job, images, name=f"{tune.get_context().get_trial_id()}/{uuid4().hex}")
+    node = ray.get_runtime_context().get_node_id()
+    while (turn := ray.get(queue.take.remote(worker.name, node))) is not None:
         try:
-            _keep_weights(job.folder, pack, rows, results)
-            message = write_pack(job.folder, pack, trial_rows(rows, results), history_rows(rows, results))
-        except (StoreError, OSError) as error:
-            reason = str(error) if isinstance(error, StoreError) else f"{job.folder}: {error.strerror}"
-            ray.get(queue.stop.remote(f"can't store results: {reason}"))
-            return
-        checkpoints.remove()
-        ray.get(queue.finish.remote(name))
-        ok = sum(result.status == "ok" for result in results)
-        tune.report({"pack": pack, "share": 1.0, "ok": ok, "failed": len(results) - ok, "message": message or ""})
+            worker.do(turn, members_of(planned, turn.pack))
+        except Interrupted:
+            ray.get(queue.give_back.remote(worker.name))
+        except RayActorError:
+            # The queue is gone, and the driver knows.
+            raise
+        except (StoreError, OSError, RayError) as error:
+            ray.get(queue.stop.remote(_reason(error, job)))
+            ray.get(queue.give_back.remote(worker.name))
 
 
-def _keep_weights(folder: Path, pack: str, rows: list[dict[str, Any]], results: list[TrialResult]) -> None:
-    """Before the pack, so that what is stored has its encoders."""
-    if pack in stored_packs(folder):
-        return
-    for row, result in zip(rows, results, strict=True):
-        if result.weights is not None:
-            write_encoder(folder, row["trial_id"], result.weights)
-
-
-def _train(
-    rows: list[dict[str, Any]],
-    images: Mapping[str, Any],
-    train: Callable[..., list[TrialResult]],
-) -> list[TrialResult]:
-    try:
-        trials = [Trial.from_json(row["trial"]) for row in rows]
-        splits = splits_of(ray.get(images[rows[0]["dataset"]]))
-        return train(trials, splits=splits)
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        return [TrialResult("error", reason)] * len(rows)
-
-
-def _device(job: Job) -> torch.device:
+def device_of(job: Job) -> torch.device:
+    """Where this process trains; it takes as many threads and as much of a GPU as the worker has."""
     torch.set_num_threads(max(1, int(job.cpus)))
     if job.gpus == 0:
         return torch.device("cpu")
@@ -107,13 +57,74 @@ def _device(job: Job) -> torch.device:
     return torch.device("cuda")
 
 
-def _reporter(pack: str) -> Callable[[float], None]:
-    last = time.monotonic()
+class _Worker:
+    """Does turns, and tells the queue how they go."""
 
-    def report(share: float) -> None:
-        nonlocal last
-        if share < 1 and time.monotonic() - last >= _SECONDS_BETWEEN_REPORTS:
-            last = time.monotonic()
-            tune.report({"pack": pack, "share": share, "ok": 0, "failed": 0, "message": ""})
+    def __init__(self, queue: Any, job: Job, images: Images, *, name: str) -> None:
+        self.queue, self.job, self.images, self.name = queue, job, images, name
+        self.device = device_of(job)
 
-    return report
+    def do(self, turn: Turn, rows: Sequence[Planned]) -> None:
+        """Finish a turn."""
+        if turn.pack not in self.job.again and turn.pack in stored_packs(self.job.folder):
+            message = f"pack {turn.pack[:8]} was stored by another sweep meanwhile"
+            ray.get(self.queue.finish.remote(self.name, 0, message))
+        elif turn.member is not None:
+            self._train_alone(turn.pack, rows[turn.member])
+            ray.get(self.queue.finish.remote(self.name))
+        else:
+            results = self._results(turn, rows)
+            stored = store(turn.pack, rows, results, self.job)
+            ray.get(self.queue.finish.remote(self.name, stored.failed, stored.message))
+
+    def _results(self, turn: Turn, rows: Sequence[Planned]) -> list[TrialResult]:
+        if turn.fallen is not None:
+            fallen = {each.member: TrialResult(each.status, each.reason) for each in turn.fallen}
+            return [fallen.get(place) or self._train_alone(turn.pack, row) for place, row in enumerate(rows)]
+        with self._watched(len(rows)) as hooks:
+            return train(rows, self.job, self.images, self.job.checkpoints(turn.pack), device=self.device, **hooks)
+
+    def _train_alone(self, pack: str, row: Planned) -> TrialResult:
+        with self._watched(1) as hooks:
+            return train_alone(pack, row, self.job, self.images, device=self.device, **hooks)
+
+    @contextmanager
+    def _watched(self, num_members: int) -> Iterator[dict[str, Any]]:
+        """Yields the hooks of training, which end this process when the members have taken too long."""
+        with watchdog() as end_after:
+
+            def on_start(share: float, seconds: float) -> None:
+                timeout = self.job.trial_timeout
+                left = None if timeout is None else timeout * num_members - seconds
+                # First the queue, so that it knows of the limit when this process has ended.
+                self._ask(self.queue.begin, share, left)
+                if left is not None:
+                    end_after(left)
+
+            yield {"on_start": on_start, "on_progress": self._reporter()}
+
+    def _reporter(self) -> Callable[[float], None]:
+        last = time.monotonic()
+
+        def report(share: float) -> None:
+            nonlocal last
+            if time.monotonic() - last >= _SECONDS_BETWEEN_REPORTS:
+                last = time.monotonic()
+                if not self._ask(self.queue.advance, share):
+                    raise Interrupted
+
+        return report
+
+    def _ask(self, method: Any, *arguments: Any) -> Any:
+        """The queue's answer; where there is no queue any more, the sweep has ended."""
+        try:
+            return ray.get(method.remote(self.name, *arguments))
+        except RayActorError:
+            raise Interrupted from None
+
+
+def _reason(error: Exception, job: Job) -> str:
+    if isinstance(error, RayError):
+        return f"Ray failed: {' '.join(str(error).split())[:300]}; the same command continues"
+    said = error.strerror if isinstance(error, OSError) else None
+    return f"can't store results: {job.folder}: {said}" if said else f"can't store results: {error}"

@@ -1,7 +1,7 @@
 """A pack -> its results."""
 
 from robustness.training.checkpoints import Checkpoints
-from robustness.training.pack import train_pack
+from robustness.training.pack import Interrupted, train_pack
 from robustness.training.slices import Fuse
 
-__all__ = ["Checkpoints", "Fuse", "train_pack"]
+__all__ = ["Checkpoints", "Fuse", "Interrupted", "train_pack"]

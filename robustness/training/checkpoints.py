@@ -1,5 +1,6 @@
 """A pack that was interrupted goes on where it was, bit by bit."""
 
+import io
 import os
 import shutil
 import time
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 
+from robustness.store import Folder, write_bytes
+from robustness.store.files import read_bytes, remove
 from robustness.trial import TrialResult
 
 State = dict[str, Any]
@@ -25,18 +28,20 @@ class Checkpoints:
         seconds: between two checkpoints.
     """
 
-    folder: Path
+    folder: Folder
     seconds: float
 
     @property
-    def path(self) -> Path:
+    def path(self) -> Folder:
         """The last checkpoint."""
         return self.folder / "checkpoint.pt"
 
     def load(self, device: torch.device) -> State | None:
         """The last state; None where there is none that can be read."""
         try:
-            state: State = torch.load(self.path, map_location=device, weights_only=True)
+            # Nothing but tensors and plain data is unpickled: a file that asks for more is ignored.
+            source = self.path if isinstance(self.path, Path) else io.BytesIO(read_bytes(self.path))
+            state: State = torch.load(source, map_location=device, weights_only=True)
         except Exception:
             # There is none, or it is damaged: a checkpoint only saves time.
             return None
@@ -44,19 +49,34 @@ class Checkpoints:
 
     def save(self, state: State) -> None:
         """Replace the last checkpoint; whoever is killed meanwhile finds the old one or the new one."""
-        temporary = self.folder / f".checkpoint-{os.getpid()}"
         # Training goes on where a checkpoint can't be written: results that can't be stored will say why.
         with suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            if isinstance(self.folder, Path):
+                self._save_local(self.folder, state)
+            else:
+                content = io.BytesIO()
+                torch.save(state, content)
+                write_bytes(self.path, content.getvalue(), replace=True)
+
+    def _save_local(self, folder: Path, state: State) -> None:
+        temporary = folder / f".checkpoint-{os.getpid()}"
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
             with temporary.open("wb") as file:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(self.path)
+            temporary.replace(folder / self.path.name)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """The pack is stored; its checkpoint is of no more use."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if isinstance(self.folder, Path):
+            shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                remove(self.path)
 
     def timer(self) -> Callable[[], bool]:
         """Whether the next checkpoint is due; begins anew whenever it says so."""

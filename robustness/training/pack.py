@@ -1,7 +1,7 @@
 """A pack -> its results: members see the same images in the same order, one slice after another."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,12 +21,20 @@ from robustness.training.slices import Fuse, Slicing, slicing
 from robustness.trial import Trial, TrialResult
 
 Progress = Callable[[float], None]
+Start = Callable[[float, float], None]
+Prune = Callable[[Trial, Mapping[str, Any]], str | None]
 
 AUGMENTED_IMAGES = 512
 """Images of small batches that are augmented at once; results depend on it."""
 
+_SECONDS = ("train_seconds", "evaluate_seconds")
+
 ON_DEVICE_BYTES = 2 * 2**30
 """Images of at most so many bytes lie on the device whole."""
+
+
+class Interrupted(BaseException):
+    """The pack ends here for now, its checkpoint saved: no failure, so that nothing takes it for one."""
 
 
 def train_pack(
@@ -38,7 +46,9 @@ def train_pack(
     fuse: Fuse = "auto",
     checkpoints: Checkpoints | None = None,
     keep_weights: bool = False,
+    on_start: Start = lambda share, seconds: None,
     on_progress: Progress = lambda share: None,
+    prune: Prune = lambda trial, epoch: None,
 ) -> list[TrialResult]:
     """Train and measure all members of a pack.
 
@@ -50,10 +60,17 @@ def train_pack(
         fuse: whether members are trained as one computation.
         checkpoints: where the pack's state is kept meanwhile, and continued from; None keeps none.
         keep_weights: whether results hold the trained weights.
-        on_progress: called after each update with the share of the pack that is done, 0 to 1.
+        on_start: called once, with the share of the pack that a checkpoint holds, 0 to 1, and the seconds it took.
+        on_progress: called after each update and evaluation with the share of the pack that is done, 0 to 1. Where it
+            raises `Interrupted`, the checkpoint is saved, and the same call goes on from there bit by bit.
+        prune: asked after each evaluation but the last, with the trial and its row of history; a reason in words
+            ends the trial as `stopped`.
 
     Returns:
         One result per trial, in their order. A member that fails is a result with its status.
+
+    Raises:
+        Interrupted: by `on_progress`.
     """
     pack = _Pack(
         trials=trials,
@@ -63,7 +80,9 @@ def train_pack(
         fuse=fuse,
         checkpoints=checkpoints,
         keep_weights=keep_weights,
+        on_start=on_start,
         on_progress=on_progress,
+        prune=prune,
     )
     return pack.train()
 
@@ -79,7 +98,9 @@ class _Pack:
     fuse: Fuse
     checkpoints: Checkpoints | None
     keep_weights: bool
+    on_start: Start
     on_progress: Progress
+    prune: Prune
     results: list[TrialResult] = field(default_factory=list)
     begun: State | None = None
 
@@ -88,6 +109,7 @@ class _Pack:
             self.splits = self.splits.to(self.device)
         self.probes = probe_set(self.trials[0], self.splits)
         self.slicing = slicing(self.trials, self.device, fuse=self.fuse)
+        self.evaluations = frozenset(evaluation_updates(self.trials[0], every=self.every))
         self.checkpoint_due = self.checkpoints.timer() if self.checkpoints else lambda: False
 
     def train(self) -> list[TrialResult]:
@@ -96,6 +118,7 @@ class _Pack:
 
     def _train(self) -> list[TrialResult]:
         self._resume()
+        self.on_start(*self._standing())
         while len(self.results) < len(self.trials):
             members = self.trials[len(self.results) :][: self.slicing.size]
             try:
@@ -146,18 +169,40 @@ class _Pack:
     def _train_in_lockstep(self, lockstep: Lockstep, seconds: Callable[[], float]) -> None:
         trial = self.trials[0]
         steps, total = steps_per_epoch(trial), num_updates(trial)
-        evaluations = set(evaluation_updates(trial, every=self.every))
-        for views in _views(trial, self.splits.train, self.device, first=lockstep.updates):
-            lockstep.update(views)
-            done = lockstep.updates
-            if done % steps == 0 or done == total:
-                lockstep.close_epoch()
-            if done in evaluations:
-                for member in lockstep.members:
-                    _guarded(member, partial(evaluate, member, self.probes, epoch=done / steps, final=done == total))
-            self.on_progress((len(self.results) + len(lockstep.members) * done / total) / len(self.trials))
-            if self.checkpoint_due():
+        try:
+            self._evaluate(lockstep)
+            for views in _views(trial, self.splits.train, self.device, first=lockstep.updates):
+                if all(member.status != "ok" for member in lockstep.members):
+                    return
+                lockstep.update(views)
+                if lockstep.updates % steps == 0 or lockstep.updates == total:
+                    lockstep.close_epoch()
+                self._evaluate(lockstep)
+                self._advance(lockstep)
+                if self.checkpoint_due():
+                    self._save(lockstep, seconds())
+        except Interrupted:
+            if self.checkpoints:
                 self._save(lockstep, seconds())
+            raise
+
+    def _evaluate(self, lockstep: Lockstep) -> None:
+        """Measure, where it is time for it, every member that was not measured before an interruption."""
+        trial, done = self.trials[0], lockstep.updates
+        if done not in self.evaluations:
+            return
+        epoch, final = done / steps_per_epoch(trial), done == num_updates(trial)
+        for member in lockstep.members:
+            if member.status != "ok" or (member.history and member.history[-1]["updates"] == done):
+                continue
+            _guarded(member, partial(evaluate, member, self.probes, epoch=epoch, final=final))
+            if member.status == "ok" and not final and (reason := self.prune(member.trial, member.history[-1])):
+                member.fail("stopped", reason)
+            self._advance(lockstep)
+
+    def _advance(self, lockstep: Lockstep) -> None:
+        done = len(lockstep.members) * lockstep.updates / num_updates(self.trials[0])
+        self.on_progress((len(self.results) + done) / len(self.trials))
 
     def _save(self, lockstep: Lockstep, seconds: float) -> None:
         assert self.checkpoints is not None
@@ -177,6 +222,16 @@ class _Pack:
         self.results = [result_of(result) for result in state["results"]]
         self.slicing = Slicing(state["size"], state["fused"])
         self.begun = state["begun"]
+
+    def _standing(self) -> tuple[float, float]:
+        """The share of the pack that is done, and the seconds that went into it."""
+        share = float(len(self.results))
+        seconds = sum(result.cost.get(name, 0.0) for result in self.results for name in _SECONDS)
+        if self.begun is not None:
+            slice_ = self.begun["lockstep"]
+            share += len(slice_["members"]) * slice_["updates"] / num_updates(self.trials[0])
+            seconds += self.begun["seconds"]
+        return share / len(self.trials), seconds
 
     def _identity(self) -> list[str]:
         """What another run must have in common with this one to compute the same bits."""

@@ -1,0 +1,163 @@
+"""Commands on results: how they stand, what they say, and what other tools read."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from robustness.cli.terminal import FolderArgument, TrialArgument, progress, show
+
+if TYPE_CHECKING:
+    from robustness.cli.status import Standing
+
+
+def status(
+    folder: FolderArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="the same as JSON, for scripts")] = False,
+) -> None:
+    """Show what is done, failed, running and left, and the best so far; reads only, while others write."""
+    from robustness.cli.status import standing
+    from robustness.store import open_folder
+
+    found = standing(open_folder(folder))
+    if as_json:
+        print(json.dumps(found.plain(), indent=2))
+        return
+    _show_counts(found)
+    _show_best(found)
+    print(_sentence(found))
+
+
+def trial(folder: FolderArgument, trial_id: TrialArgument) -> int:
+    """Run one trial again, alone, and compare what comes of it with what is stored; stores nothing."""
+    from robustness.cli.again import again
+    from robustness.store import open_folder
+
+    return 0 if again(open_folder(folder), trial_id).status == "ok" else 1
+
+
+def embed(
+    folder: FolderArgument,
+    trial_id: TrialArgument,
+    out: Annotated[Path, typer.Option("--out", help="the file to write: .npz or .parquet")],
+) -> None:
+    """Write what a kept encoder makes of all labelled images: h, z, labels and split."""
+    from robustness.cli.again import planned_row
+    from robustness.store import open_folder, read_plan
+    from robustness.training.embed import embed as write_embeddings
+
+    results = open_folder(folder)
+    row = planned_row(results, read_plan(results), trial_id)
+    count = write_embeddings(results, row["trial_id"], out)
+    print(f"{count:,} embeddings: {out}")
+
+
+def report(
+    folder: FolderArgument,
+    out: Annotated[
+        str | None, typer.Option("--out", help="where to write: a folder or a URI [default: DIR/report]")
+    ] = None,
+) -> None:
+    """Write the sensitivity report of what is stored: one HTML page, figures and tables."""
+    from analysis.report import write
+    from robustness.store import open_folder
+
+    page = write(open_folder(folder), None if out is None else open_folder(out))
+    print(f"report: {page}")
+
+
+def verify(folder: FolderArgument) -> int:
+    """Check every stored file against the plan, the schema and its checksums; exit code 1 if not sound."""
+    from robustness import store
+
+    findings = store.verify(store.open_folder(folder))
+    for line in findings.problems:
+        print(line)
+    left = f"; {findings.missing:,} trials are not stored yet" if findings.missing else ""
+    print(f"{len(findings.problems):,} problems{left}" if findings.problems else f"sound{left}")
+    return 1 if findings.problems else 0
+
+
+def compact(folder: FolderArgument) -> None:
+    """Join the files of many packs into few; nothing is lost, whenever it is interrupted."""
+    from robustness import store
+
+    results = store.open_folder(folder)
+    store.read_study(results)
+    print(store.compact(results))
+
+
+def export(
+    folder: FolderArgument,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="every stored trial, without spectra")
+    ] = None,
+    optuna: Annotated[
+        str | None, typer.Option("--optuna", metavar="URL", help="a study a family, in a database: sqlite:///my.db")
+    ] = None,
+) -> None:
+    """Write the trials for other tools: as CSV, or into a database that Optuna and its dashboard read."""
+    from robustness.export import to_csv, to_optuna
+    from robustness.store import open_folder
+
+    if csv is None and optuna is None:
+        raise typer.BadParameter("expected --csv FILE or --optuna URL")
+    results = open_folder(folder)
+    if csv is not None:
+        print(f"{to_csv(results, csv):,} trials: {csv}")
+    if optuna is not None:
+        with progress() as bar:
+            task = bar.add_task("export", total=1.0)
+            written = to_optuna(results, optuna, on_progress=lambda share: bar.update(task, completed=share))
+        print(f"{written.added:,} trials added to {written.studies} Optuna studies, {written.present:,} were there")
+
+
+def _show_counts(found: "Standing") -> None:
+    table = Table("family")
+    for name in ("done", "failed", "running", "left"):
+        table.add_column(name, justify="right")
+    for each in found.families:
+        counts = (f"{each.done:,}", _failures(each.failed), f"{each.running:,}", f"{each.left:,}")
+        table.add_row(each.family, *counts)
+    show(table)
+
+
+def _show_best(found: "Standing") -> None:
+    from analysis.labels import quantity, setting
+
+    if not found.best:
+        return
+    shown = quantity(found.outcome)
+    several = len({best.dataset for best in found.best}) > 1
+    table = Table(*(["data set"] if several else []), "family")
+    table.add_column(shown.title, justify="right")
+    table.add_column("seeds", justify="right")
+    table.add_column("best configuration so far")
+    for best in found.best:
+        cells = (best.family, shown.number(best.mean), str(best.seeds), setting(best.configuration))
+        table.add_row(*([best.dataset] if several else []), *cells)
+    show(table)
+
+
+def _sentence(found: "Standing") -> str:
+    """`120 of 530 trials stored, 410 left; 31 trials a minute, about 12 min left; the latest pack 20 s ago`."""
+    from robustness.durations import duration
+
+    total = found.total
+    most = "at most " if found.adaptive else ""
+    parts = [f"{total.done:,} of {most}{total.done + total.left:,} trials stored, {total.left:,} left"]
+    if found.trials_per_minute is not None and total.left:
+        speed = f"{found.trials_per_minute:.3g} trials a minute"
+        parts.append(f"{speed}, about {duration(found.seconds_left)} left")
+    if found.last_stored is not None:
+        parts.append(f"the latest pack {duration((datetime.now(UTC) - found.last_stored).total_seconds())} ago")
+    return "; ".join(parts)
+
+
+def _failures(failed: Mapping[str, int]) -> str:
+    """`3 diverged, 1 timeout`; `0`."""
+    return ", ".join(f"{count:,} {name}" for name, count in failed.items()) or "0"

@@ -1,0 +1,120 @@
+"""Commands on studies: what one asks, what it would train, and training it."""
+
+import json
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from robustness.cli.terminal import show
+from search_spaces import Study, load_study, shipped_studies
+
+if TYPE_CHECKING:
+    from robustness.store import Folder
+
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="name of a shipped study, or a path to a YAML file")
+]
+OutOption = Annotated[
+    str | None, typer.Option("--out", help="results: a folder, or a URI like s3://bucket/mine [default: results/NAME]")
+]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", help="a Ray cluster: auto or HOST:PORT [default: this machine]")
+]
+RetryOption = Annotated[bool, typer.Option("--retry-failed", help="run stored trials that failed again")]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", min=1, metavar="N", help="train at most N trials now, in whole packs")
+]
+
+
+def run(
+    study: StudyArgument,
+    out: OutOption = None,
+    address: AddressOption = None,
+    retry_failed: RetryOption = False,
+    limit: LimitOption = None,
+) -> int:
+    """Plan, sweep and report a study; again, and it continues where it stopped."""
+    from analysis.report import is_current, write
+
+    loaded = load_study(study)
+    folder = _results(loaded, out)
+    code = _sweep(loaded, folder, address=address, retry_failed=retry_failed, limit=limit)
+    if is_current(folder):
+        print(f"report: {folder / 'report' / 'index.html'}, written before and still right")
+    else:
+        print(f"report: {write(folder)}")
+    return code
+
+
+def sweep(
+    study: StudyArgument,
+    out: OutOption = None,
+    address: AddressOption = None,
+    retry_failed: RetryOption = False,
+    limit: LimitOption = None,
+) -> int:
+    """Train every planned trial that is not stored yet."""
+    loaded = load_study(study)
+    return _sweep(loaded, _results(loaded, out), address=address, retry_failed=retry_failed, limit=limit)
+
+
+def plan(study: StudyArgument) -> None:
+    """Show what a study would train; trains nothing and needs no data."""
+    import robustness.plan as planning
+    from robustness.trial import Trial
+
+    loaded = load_study(study)
+    rows = planning.plan(loaded)
+    updates = [planning.num_updates(Trial.from_json(text)) for text in rows["trial"]]
+    rows = rows.assign(updates=updates, images=rows["batch_size"].fillna(0) * updates)
+    table = Table("family")
+    for name in ("configurations", "seeds", "trials", "updates", "images"):
+        table.add_column(name, justify="right")
+    for family, own in rows.groupby("family", sort=False):
+        seeds = own["seed"].nunique()
+        configurations = len(own) // seeds // own["dataset"].nunique()
+        counts = (configurations, seeds, len(own), own["updates"].sum(), own["images"].sum())
+        table.add_row(str(family), *(f"{int(count):,}" for count in counts))
+    show(table)
+    hours = sum(planning.pack_costs(rows, every=loaded.evaluation.every).values()) / 3600
+    packs = rows["pack_id"].nunique()
+    print(f"{loaded.name}: {len(rows):,} trials in {packs:,} packs; about {hours:.1f} core-hours on a current CPU")
+
+
+def studies() -> None:
+    """List the studies that ship."""
+    table = Table("name", "families", "design", "what it asks")
+    for name, text in shipped_studies().items():
+        study = load_study(name)
+        comment = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
+        table.add_row(name, str(len(study.families)), study.design.kind, " ".join(comment))
+    show(table)
+
+
+def schema() -> None:
+    """Print the JSON Schema of the study file: editors check and complete with it."""
+    from robustness.cli.schema import study_schema
+
+    print(json.dumps(study_schema(), indent=2))
+
+
+def _results(study: Study, out: str | None) -> "Folder":
+    from robustness.store import open_folder
+
+    return open_folder(out or f"results/{study.name}")
+
+
+def _sweep(study: Study, folder: "Folder", *, address: str | None, retry_failed: bool, limit: int | None) -> int:
+    """Trials that are left because of a limit are no failure."""
+    from robustness.sweep import sweep as run_sweep
+
+    started = time.monotonic()
+    summary = run_sweep(study, folder, address=address, retry_failed=retry_failed, limit=limit)
+    seconds = time.monotonic() - started
+    print(
+        f"{study.name}: {summary.planned:,} trials planned, {summary.trained:,} trained now in {seconds:.0f} s, "
+        f"{summary.failed:,} failed, {summary.left:,} left; results: {folder / 'trials'}"
+    )
+    return 1 if summary.failed or (summary.left and limit is None) else 0

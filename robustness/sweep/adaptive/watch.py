@@ -1,0 +1,60 @@
+"""The driver's side of an adaptive sweep: interrupts, deaths, and what there is to show."""
+
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+
+from robustness.sweep.adaptive.search import AdaptiveSearch
+from robustness.sweep.cause import cause_of
+from robustness.sweep.interrupt import Interrupt
+from robustness.sweep.progress import SweepProgress
+from robustness.sweep.turns import Ended, News
+
+
+class AdaptiveWatch(Callback):  # type: ignore[misc]  # ray ships no types
+    """Shows how configurations advance, and lets workers save where they are when the user interrupts.
+
+    Args:
+        search: suggests nothing more after that.
+        referee: the actor of a `Referee`.
+        progress: of as many packs as configurations are left, named by their numbers: one for each trial of Tune.
+        interrupt: whether the user wants the sweep to end.
+    """
+
+    def __init__(self, search: AdaptiveSearch, referee: Any, progress: SweepProgress, interrupt: Interrupt) -> None:
+        self.search, self.referee, self.progress, self.interrupt = search, referee, progress, interrupt
+        self.numbers: dict[str, str] = {}
+        self.shares: dict[str, float] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks into a snapshot that is never read, and a terminal can't be."""
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A configuration advanced by a pack, or ended."""
+        number = self.numbers.setdefault(trial.trial_id, str(len(self.numbers)))
+        ended, failed, left = result["ended"], result["failed"], result["left"]
+        self.shares[number] = ended / (ended + left)
+        if left == 0:
+            del self.shares[number]
+            self._show(Ended(number, failed=failed, message=result["message"]))
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Tune's loop turned, which it does ten times a second at least."""
+        if self.interrupt.wanted and self.search.most != 0:
+            self.search.most = 0
+            self.referee.end.remote()
+            self.progress.say("interrupted: trials save where they are; once more to leave at once")
+        self._show()
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A worker died; Tune starts another one in its place."""
+        noted = Path(trial.error_file)
+        cause = cause_of(noted.read_text(errors="replace") if noted.is_file() else "")
+        self.progress.say(f"a worker died with a {trial.config['family']} trial, which is tried again: {cause}")
+
+    def _show(self, *ended: Ended) -> None:
+        self.progress.show(News(list(ended), self.shares, []))
