@@ -2,8 +2,10 @@ import copy
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.stats import wilcoxon
 from studies_for_tests import tiny
 
 from robustness.losses import LOSSES, Loss
@@ -136,6 +138,24 @@ def test_results_do_not_depend_on_slices(monkeypatch, fuse):
     assert {r.cost["slice_size"] for r in sliced} == {5, len(trials) % 5 or 5}
     for a, b in zip(whole, sliced, strict=True):
         assert a.outcomes["final_loss"] == pytest.approx(b.outcomes["final_loss"], rel=1e-9)
+
+
+def test_slices_of_another_size_train_to_the_same_distribution_of_outcomes(monkeypatch):
+    # Training amplifies the last digits of float32: single outcomes move by points, their distribution must not.
+    temperatures = {"temperature": {"low": 0.05, "high": 1.0, "scale": "log", "levels": 6}}
+    study = tiny(families=dict.fromkeys(("nt_xent", "dhel"), temperatures), training={"epochs": 5}, seeds=4)
+    packs = [trials_of(study, seed=seed) for seed in range(4)]
+    scores = {}
+    for slicing in (Slicing(12, fused=True), Slicing(5, fused=True), Slicing(12, fused=False)):
+        monkeypatch.setattr(pack_module, "slicing", lambda *args, slicing=slicing, **kwargs: slicing)
+        results = [result for trials in packs for result in train_pack(trials)]
+        scores[slicing] = [[r.outcomes[name] for name in ("linear_top1", "z_effective_rank")] for r in results]
+    whole, *others = map(np.array, scores.values())
+    for other in others:
+        assert not np.array_equal(whole, other)
+        for outcome in range(2):
+            # One test at .01, of four comparisons.
+            assert wilcoxon(whole[:, outcome], other[:, outcome]).pvalue > 0.01 / 4
 
 
 @pytest.fixture

@@ -44,10 +44,10 @@ from robustness.losses.phi_psi import (
 from search_spaces.families import SPACES
 
 _FORMULAS: Mapping[str, PairwiseLoss | Callable[..., Tensor]] = {
-    "info_nce": PairwiseLoss(info_nce, "other view", shared="exponentials"),
-    "nt_xent": PairwiseLoss(nt_xent, "both views", shared="exponentials"),
-    "dcl": PairwiseLoss(dcl, "both views", shared="exponentials"),
-    "dhel": PairwiseLoss(dhel, "same view", shared="exponentials"),
+    "info_nce": PairwiseLoss(info_nce, "other view", shared="exponentials", positive_in_sum=True),
+    "nt_xent": PairwiseLoss(nt_xent, "both views", shared="exponentials", positive_in_sum=True),
+    "dcl": PairwiseLoss(dcl, "both views", shared="exponentials", positive_in_sum=False),
+    "dhel": PairwiseLoss(dhel, "same view", shared="exponentials", positive_in_sum=False),
     "dhel_sum": PairwiseLoss(dhel_sum, "same view", shared="exponentials"),
     "info_nce_one_sided": PairwiseLoss(info_nce, "other view", one_sided=True),
     "dhel_one_sided": PairwiseLoss(dhel, "same view", one_sided=True),

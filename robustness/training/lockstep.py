@@ -1,16 +1,18 @@
 """Members of a slice in lockstep: every update on the same views, in a loop or as one batched computation."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from robustness.losses.installed import find_loss
+from robustness.losses.mixture import Formula, can_mix, evaluate_mixture, mixes
 from robustness.seeds import derive
 from robustness.training.gradient_cache import backward_in_micro_batches
 from robustness.training.member import Member
@@ -19,6 +21,7 @@ from robustness.training.stacked import Stacked, as_it_lies
 
 Images = Float[Tensor, "n channels height width"]
 PerMember = Float[Tensor, "members"]
+T = TypeVar("T")
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -175,7 +178,7 @@ class Fused(Lockstep):
         super().__init__(members, device)
         self.network = Stacked([member.network for member in members])
         self.embed = torch.compile(self.network) if self.training.get("compile") else self.network
-        self.losses = [_FamilyLoss(rows, members[rows], device) for rows in runs(members, _loss_settings)]
+        self.losses = [_GroupLoss(rows, members[rows], device) for rows in _loss_runs(members)]
         alone = self.training["optimizer"] == "lars" or self.training.get("precision") == "float16"
         settings = runs(members, _step_settings)
         self.rows = [slice(place, place + 1) for place in range(len(members))] if alone else settings
@@ -219,35 +222,46 @@ class Fused(Lockstep):
         return [weights.detach() for weights in (*self.network.parameters(), *self.network.buffers())]
 
 
-class _FamilyLoss:
-    """The losses of neighbouring members of one family, all at once."""
+class _GroupLoss:
+    """The losses of neighbouring members, of one family or of several that are evaluated as one."""
 
     def __init__(self, rows: slice, members: Sequence[Member], device: torch.device) -> None:
-        first = members[0]
+        first, families = members[0], {member.trial.loss for member in members}
+        tile = (first.trial.training or {}).get("tile")
         self.rows = rows
-        self.loss = find_loss(first.trial.loss)
-        self.tile = (first.trial.training or {}).get("tile")
+        self.compute: Callable[..., PerMember] = partial(evaluate_mixture, _formulas(members))
+        if len(families) == 1:
+            self.compute = partial(find_loss(first.trial.loss).compute, tile=tile)
         self.hyperparameters = {
             name: torch.tensor([member.hyperparameters[name] for member in members], dtype=first.dtype, device=device)
             for name in first.hyperparameters
         }
 
     def __call__(self, first: Tensor, second: Tensor) -> PerMember:
-        views = first[self.rows], second[self.rows]
-        return self.loss.compute(*views, tile=self.tile, **self.hyperparameters)
+        return self.compute(first[self.rows], second[self.rows], **self.hyperparameters)
 
 
-def runs(members: Sequence[Member], key: Any) -> list[slice]:
-    """Neighbouring members of equal key."""
+def runs(items: Sequence[T], key: Callable[[T], Any]) -> list[slice]:
+    """Neighbours of equal key."""
     ends, end = [], 0
-    for _, group in groupby(members, key):
+    for _, group in groupby(items, key):
         start, end = end, end + len(list(group))
         ends.append(slice(start, end))
     return ends
 
 
-def _loss_settings(member: Member) -> Any:
-    return member.trial.loss
+def _loss_runs(members: Sequence[Member]) -> list[slice]:
+    """Neighbours of one family, or of several that can be evaluated as one."""
+    training = members[0].trial.training or {}
+    together, formulas = [member.trial.loss for member in members], _formulas(members)
+    for rows in runs(formulas, can_mix) if training.get("tile") is None else []:
+        if mixes(formulas[rows], num_images=int(training["batch_size"])):
+            together[rows] = ["mixture"] * len(together[rows])
+    return runs(together, lambda name: name)
+
+
+def _formulas(members: Sequence[Member]) -> list[Formula]:
+    return [find_loss(member.trial.loss).formula for member in members]
 
 
 def _step_settings(member: Member) -> Any:

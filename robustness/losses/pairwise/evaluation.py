@@ -46,8 +46,7 @@ def evaluate(
     """
     members = u.shape[:-2]
     with torch.autocast(u.device.type, enabled=False):
-        views = torch.stack([view.reshape(-1, *view.shape[-2:]) for view in (u, v)], dim=1)
-        unit: Tensor = _UnitRows.apply(views.float() if views.dtype.itemsize < 4 else views)
+        unit = unit_views(u, v)
         own = {name: _per_member(value, members, unit) for name, value in hyperparameters.items()}
         tile = _automatic_tile(loss, unit) if tile is None else tile
         if not loss.one_sided and (tile is None or loss.shared == "exponentials"):
@@ -55,6 +54,13 @@ def evaluate(
         u, v = unit.unbind(1)
         value = _one_side(loss, u, v, own, tile)
         return (value if loss.one_sided else (value + _one_side(loss, v, u, own, tile)) / 2).view(members)
+
+
+def unit_views(u: Embeddings, v: Embeddings) -> Tensor:
+    """Both views with rows of length 1, in float32 at least: (members, 2, images, dim)."""
+    views = torch.stack([view.reshape(-1, *view.shape[-2:]) for view in (u, v)], dim=1)
+    unit: Tensor = _UnitRows.apply(views.float() if views.dtype.itemsize < 4 else views)
+    return unit
 
 
 def _automatic_tile(loss: PairwiseLoss, views: Tensor) -> int | None:

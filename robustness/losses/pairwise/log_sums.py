@@ -123,6 +123,42 @@ class MutualLogSumExp(torch.autograd.Function):
         return toward_rows, toward_scale, None, None
 
 
+class MaskedLogSumExp(torch.autograd.Function):
+    """The same where every group has its own negatives: all pairs are formed, in as few operations as possible."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, scale: Tensor, hidden: Tensor) -> Tensor:
+        """Energies of shape (groups, rows, 1).
+
+        Args:
+            rows: unit vectors of both views, of shape (groups, rows, dim).
+            scale: of shape (groups, 1, 1), positive.
+            hidden: symmetric, of shape (groups, rows, rows): 0, and -inf for pairs that are not compared.
+        """
+        logits = torch.baddbmm(hidden, rows * scale, rows.mT)
+        if _needs_no_shift(scale):
+            weights = logits.exp_()
+            sums = weights.sum(-1, keepdim=True)
+            energies, weights = sums.log(), weights / sums
+        else:
+            energies = logits.logsumexp(-1, keepdim=True)
+            weights = logits.sub_(energies).exp_()
+        ctx.save_for_backward(rows, scale, weights)
+        return energies
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        """Of a pair of rows: the softmax weights that each has for the other."""
+        rows, scale, weights = ctx.saved_tensors
+        pairs = weights * (gradient * scale)
+        toward_rows = (pairs + pairs.mT) @ rows
+        toward_scale = None
+        if ctx.needs_input_grad[1]:
+            toward_scale = (rows * toward_rows).sum((-2, -1), keepdim=True) / (2 * scale)
+        return toward_rows, toward_scale, None
+
+
 class _Block(NamedTuple):
     """Some rows, the columns they are compared with, and those columns whose own rows are not visited."""
 

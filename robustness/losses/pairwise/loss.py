@@ -24,6 +24,8 @@ class PairwiseLoss:
         shared: what both anchors of a pair have in common, so that it need be formed only once. `pairs`: a term
             is a mean over same-view negatives of a function of their similarity alone. `exponentials`: a term
             depends on its negatives by `Anchors.energy` alone.
+        positive_in_sum: of the InfoNCE line, whose only hyperparameter is the temperature: whether the positive is in
+            the log-sum. Members of such families can be evaluated as one (`mixture.py`); None for all others.
     """
 
     rule: Callable[..., Tensor]
@@ -31,6 +33,7 @@ class PairwiseLoss:
     one_sided: bool = False
     pool: Callable[..., Tensor] | None = None
     shared: Literal["pairs", "exponentials"] | None = None
+    positive_in_sum: bool | None = None
 
     @property
     def num_views(self) -> int:

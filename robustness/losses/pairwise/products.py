@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from robustness.losses.pairwise.log_sums import LogSumExp, MutualLogSumExp
+from robustness.losses.pairwise.log_sums import LogSumExp, MaskedLogSumExp, MutualLogSumExp
 from robustness.losses.pairwise.loss import Views
 
 
@@ -60,11 +60,14 @@ class MutualProducts:
         views: of shape (members, 2, images, dim).
         negatives: which views an anchor is compared with; `both views` is view 1 first, for either.
         tile: rows at a time of the matrix whose log-sums are asked for; None keeps it for the gradient.
+        hidden: of shape (members, 2 * images, 2 * images): 0, and -inf for pairs that are not compared, whatever
+            `negatives` says; for log-sums alone.
     """
 
     views: Tensor
     negatives: Views
     tile: int | None
+    hidden: Tensor | None = None
     start: int = 0
 
     def positives(self) -> Tensor:
@@ -92,9 +95,12 @@ class MutualProducts:
             scale: of shape (members * 2, 1, 1, 1), the same for both views of a member.
         """
         rows, by_group = self.views.flatten(1, 2), scale[::2, :, :, 0]
+        if self.hidden is not None:
+            energies: Tensor = MaskedLogSumExp.apply(rows, by_group, self.hidden)
+            return energies.view(len(scale), -1, 1, 1)
         if self.negatives == "same view":
             rows, by_group = self.views.flatten(0, 1), scale[..., 0]
-        energies: Tensor = MutualLogSumExp.apply(rows, by_group, self.negatives, self.tile)
+        energies = MutualLogSumExp.apply(rows, by_group, self.negatives, self.tile)
         return energies.view(len(scale), -1, 1, 1)
 
 
