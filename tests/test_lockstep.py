@@ -268,7 +268,10 @@ def trial_with(trial, **model):
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_encoder_fused_and_looped_agree(encoder):
-    (trial,) = trials_of(tiny(families={"dhel": {}}, training={"updates": 5, "precision": "float64"}))
+    # Large steps would amplify rounding in the variances of so few images.
+    training = {"updates": 5, "precision": "float64", "learning_rate": 0.01}
+    study = tiny(families={"dhel": {}}, training=training, axes__batch_size__values=[8])
+    (trial,) = trials_of(study, batch_size=8)
     trials = [
         trial_with(replace(trial, loss=loss), encoder=encoder, projector_batch_norm=True) for loss in ("dhel", "dcl")
     ]

@@ -2,68 +2,87 @@ import pytest
 import torch
 
 from robustness.losses import LOSSES
-from robustness.losses.mixture import MOST_PAIRS, can_mix, evaluate_mixture, mixes
+from robustness.losses.mixture import MOST_PAIRS, Family, is_small, line_of, mixture
 
-LINE = ("info_nce", "nt_xent", "dcl", "dhel")
-FORMULAS = [LOSSES[name].formula for name in LINE]
-
-
-def views(num_images, *, dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randn(4, num_images, 6, generator=generator).to(dtype).requires_grad_() for _ in range(2)]
-
-
-def mixed(u, v, temperature):
-    return evaluate_mixture(FORMULAS, u, v, temperature=temperature)
-
-
-def apart(u, v, temperature):
-    values = [LOSSES[name].compute(u[k], v[k], temperature=temperature[k]) for k, name in enumerate(LINE)]
-    return torch.stack(values)
+LINES = {
+    "InfoNCE": {name: {"temperature": 0.2} for name in ("info_nce", "nt_xent", "dcl", "dhel")},
+    # Logits beyond 300 don't fit exponentials that are summed as they are.
+    "InfoNCE, cold": {name: {"temperature": 0.002} for name in ("dcl", "info_nce", "dhel", "nt_xent")},
+    "kernel": {
+        "kcl_gaussian": {"bandwidth": 2.0, "gamma": 16.0},
+        "kcl_log": {"gamma": 4.0, "bandwidth": 0.5},
+        "kcl_imq": {"kernel_scale": 0.7, "gamma": 16.0},
+        "kcl_riesz": {"kernel_order": 1.0, "gamma": 8.0},
+        "kcl_laplace": {"bandwidth": 1.0, "gamma": 2.0},
+    },
+}
+LINE = pytest.mark.parametrize("line", LINES)
+MEMBERS = 2
 
 
-# Logits beyond 300 don't fit exponentials that are summed as they are.
-@pytest.mark.parametrize("temperatures", [[0.2, 0.1, 0.5, 2.0], [0.001, 0.1, 0.5, 0.002]])
+def views(line, num_images, *, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    shape = (MEMBERS * len(LINES[line]), num_images, 6)
+    return [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for _ in range(2)]
+
+
+def own(hyperparameters, dtype=torch.float64):
+    """Of two members, the second's twice the first's."""
+    return {name: torch.tensor([value, 2 * value], dtype=dtype) for name, value in hyperparameters.items()}
+
+
+def mixed(line, u, v, dtype=torch.float64):
+    families = [Family(LOSSES[name].formula, own(values, dtype)) for name, values in LINES[line].items()]
+    return mixture(families, num_images=u.shape[1])(u, v)
+
+
+def apart(line, u, v, dtype=torch.float64):
+    pairs = zip(LINES[line].items(), u.split(MEMBERS), v.split(MEMBERS), strict=True)
+    return torch.cat([LOSSES[name].compute(a, b, **own(values, dtype)) for (name, values), a, b in pairs])
+
+
+@LINE
 @pytest.mark.parametrize("num_images", [2, 5, 64])
-def test_families_as_one_have_the_values_and_gradients_of_each(num_images, temperatures):
+def test_families_as_one_have_the_values_and_gradients_of_each(line, num_images):
     found = []
     for evaluate in (mixed, apart):
-        u, v = views(num_images)
-        temperature = torch.tensor(temperatures, dtype=torch.float64, requires_grad=True)
-        values = evaluate(u, v, temperature)
+        u, v = views(line, num_images)
+        values = evaluate(line, u, v)
         values.square().sum().backward()
-        found.append((values, u.grad, v.grad, temperature.grad))
+        found.append((values, u.grad, v.grad))
     for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
 
 
-def test_a_member_that_is_not_finite_leaves_the_others_alone():
-    u, v = views(8)
-    temperature = torch.full((4,), 0.2, dtype=torch.float64)
-    expected = mixed(u, v, temperature)
+@LINE
+def test_a_member_that_is_not_finite_leaves_the_others_alone(line):
+    u, v = views(line, 8)
+    expected = mixed(line, u, v)
     with torch.no_grad():
         u[1] = torch.nan
-    found = mixed(u, v, temperature)
+    found = mixed(line, u, v)
+    others = [place for place in range(len(u)) if place != 1]
     assert found[1].isnan()
-    torch.testing.assert_close(found[[0, 2, 3]], expected[[0, 2, 3]], rtol=1e-12, atol=0)
+    torch.testing.assert_close(found[others], expected[others], rtol=1e-12, atol=0)
 
 
+@LINE
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_compared_in_float32(dtype):
-    u, v = views(8, dtype=dtype)
-    temperature = torch.full((4,), 0.2)
+def test_half_precision_is_compared_in_float32(line, dtype):
+    u, v = views(line, 8, dtype=dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = mixed(u, v, temperature)
-    torch.testing.assert_close(found, apart(u.float(), v.float(), temperature), rtol=1e-5, atol=1e-6)
+        found = mixed(line, u, v, torch.float32)
+    torch.testing.assert_close(found, apart(line, u.float(), v.float(), torch.float32), rtol=1e-5, atol=1e-5)
 
 
-def test_the_line_is_what_differs_in_negatives_and_in_the_positive_alone():
-    assert {name for name, loss in LOSSES.items() if can_mix(loss.formula)} == set(LINE)
+def test_lines_are_what_differs_in_negatives_or_in_the_kernel_alone():
+    lines = {name: line_of(loss.formula) for name, loss in LOSSES.items()}
+    for line in ("InfoNCE", "kernel"):
+        assert {name for name, own_line in lines.items() if own_line == line} == set(LINES[line])
+    assert line_of(lambda u, v: u) is None
 
 
-def test_families_are_mixed_where_their_pairs_are_few():
+def test_members_are_mixed_where_their_pairs_are_few():
     most = int((MOST_PAIRS / 4) ** 0.5 / 2)
-    assert mixes(FORMULAS, num_images=most)
-    assert not mixes(FORMULAS, num_images=most + 1)
-    assert not mixes([*FORMULAS, LOSSES["kcl_gaussian"].formula], num_images=2)
-    assert not mixes([*FORMULAS, lambda u, v: u], num_images=2)
+    assert is_small(4, num_images=most)
+    assert not is_small(4, num_images=most + 1)

@@ -13,6 +13,8 @@ from robustness.losses.checks import Loss
 from robustness.losses.decorrelation import barlow_twins, vicreg
 from robustness.losses.info_nce import dcl, dhel, dhel_sum, info_nce, nt_xent
 from robustness.losses.kernel import (
+    gaussian,
+    inverse_multiquadric,
     kcl_gaussian,
     kcl_gaussian_riesz,
     kcl_imq,
@@ -20,6 +22,9 @@ from robustness.losses.kernel import (
     kcl_linear_gaussian,
     kcl_log,
     kcl_riesz,
+    laplace,
+    logarithmic,
+    riesz,
 )
 from robustness.losses.neighbours import align_uniform, nt_xent_vrns, siglip, spectral, temperature_free, uniformity
 from robustness.losses.pair_weights import (
@@ -51,12 +56,12 @@ _FORMULAS: Mapping[str, PairwiseLoss | Callable[..., Tensor]] = {
     "dhel_sum": PairwiseLoss(dhel_sum, "same view", shared="exponentials"),
     "info_nce_one_sided": PairwiseLoss(info_nce, "other view", one_sided=True),
     "dhel_one_sided": PairwiseLoss(dhel, "same view", one_sided=True),
-    "kcl_gaussian": PairwiseLoss(kcl_gaussian, "same view", shared="pairs"),
-    "kcl_log": PairwiseLoss(kcl_log, "same view", shared="pairs"),
-    "kcl_imq": PairwiseLoss(kcl_imq, "same view", shared="pairs"),
-    "kcl_riesz": PairwiseLoss(kcl_riesz, "same view", shared="pairs"),
+    "kcl_gaussian": PairwiseLoss(kcl_gaussian, "same view", shared="pairs", kernel=gaussian),
+    "kcl_log": PairwiseLoss(kcl_log, "same view", shared="pairs", kernel=logarithmic),
+    "kcl_imq": PairwiseLoss(kcl_imq, "same view", shared="pairs", kernel=inverse_multiquadric),
+    "kcl_riesz": PairwiseLoss(kcl_riesz, "same view", shared="pairs", kernel=riesz),
     "kcl_gaussian_riesz": PairwiseLoss(kcl_gaussian_riesz, "same view", shared="pairs"),
-    "kcl_laplace": PairwiseLoss(kcl_laplace, "same view", shared="pairs"),
+    "kcl_laplace": PairwiseLoss(kcl_laplace, "same view", shared="pairs", kernel=laplace),
     "kcl_linear_gaussian": PairwiseLoss(kcl_linear_gaussian, "same view", shared="pairs"),
     "info_nce_epsilon": PairwiseLoss(info_nce_epsilon, "both views", shared="exponentials"),
     "mine": PairwiseLoss(mine, "both views", shared="exponentials"),

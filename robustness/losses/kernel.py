@@ -20,7 +20,7 @@ from torch import Tensor
 
 from robustness.losses.pairwise.anchors import Anchors, Hyperparameter, PerAnchor
 
-Kernel = Callable[[Tensor], Tensor]
+Kernel = Callable[..., Tensor]
 
 
 def kcl_gaussian(anchors: Anchors, *, bandwidth: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
@@ -30,7 +30,7 @@ def kcl_gaussian(anchors: Anchors, *, bandwidth: Hyperparameter, gamma: Hyperpar
         bandwidth: inverse squared width; positive. 1 / (2 temperature) matches an InfoNCE temperature.
         gamma: weight of the energy; positive.
     """
-    return _kernel_loss(anchors, lambda r: torch.exp(-bandwidth * r), gamma)
+    return _kernel_loss(anchors, gaussian, gamma, bandwidth=bandwidth)
 
 
 def kcl_log(anchors: Anchors, *, bandwidth: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
@@ -40,7 +40,7 @@ def kcl_log(anchors: Anchors, *, bandwidth: Hyperparameter, gamma: Hyperparamete
         bandwidth: inverse squared width; positive.
         gamma: weight of the energy; positive.
     """
-    return _kernel_loss(anchors, lambda r: torch.log1p(bandwidth * r) / -2, gamma)
+    return _kernel_loss(anchors, logarithmic, gamma, bandwidth=bandwidth)
 
 
 def kcl_imq(anchors: Anchors, *, kernel_scale: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
@@ -50,7 +50,7 @@ def kcl_imq(anchors: Anchors, *, kernel_scale: Hyperparameter, gamma: Hyperparam
         kernel_scale: c, the distance at which the kernel bends; positive.
         gamma: weight of the energy; positive.
     """
-    return _kernel_loss(anchors, lambda r: torch.rsqrt(1 + r / kernel_scale**2), gamma)
+    return _kernel_loss(anchors, inverse_multiquadric, gamma, kernel_scale=kernel_scale)
 
 
 def kcl_riesz(anchors: Anchors, *, kernel_order: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
@@ -62,7 +62,7 @@ def kcl_riesz(anchors: Anchors, *, kernel_order: Hyperparameter, gamma: Hyperpar
         kernel_order: between 0 and 2, both excluded: the kernel is conditionally positive definite only there.
         gamma: weight of the energy; positive.
     """
-    return _kernel_loss(anchors, lambda r: -power(r, kernel_order / 2), gamma)
+    return _kernel_loss(anchors, riesz, gamma, kernel_order=kernel_order)
 
 
 def kcl_gaussian_riesz(anchors: Anchors, *, kernel_order: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
@@ -91,7 +91,7 @@ def kcl_laplace(anchors: Anchors, *, bandwidth: Hyperparameter, gamma: Hyperpara
         bandwidth: inverse width; positive.
         gamma: weight of the energy; positive.
     """
-    return _kernel_loss(anchors, lambda r: torch.exp(-bandwidth * power(r, 0.5)), gamma)
+    return _kernel_loss(anchors, laplace, gamma, bandwidth=bandwidth)
 
 
 def kcl_linear_gaussian(anchors: Anchors, *, bandwidth: Hyperparameter, gamma: Hyperparameter) -> PerAnchor:
@@ -116,5 +116,30 @@ def _rounding(r: Tensor) -> float:
     return 8 * torch.finfo(r.dtype).eps
 
 
-def _kernel_loss(anchors: Anchors, kernel: Kernel, gamma: Hyperparameter) -> PerAnchor:
-    return gamma * anchors.mean(kernel(anchors.distances)) - kernel(anchors.positive_distance)
+def gaussian(r: Tensor, *, bandwidth: Hyperparameter) -> Tensor:
+    """The Gaussian kernel of squared distances."""
+    return torch.exp(-bandwidth * r)
+
+
+def logarithmic(r: Tensor, *, bandwidth: Hyperparameter) -> Tensor:
+    """The logarithmic kernel of squared distances."""
+    return torch.log1p(bandwidth * r) / -2
+
+
+def inverse_multiquadric(r: Tensor, *, kernel_scale: Hyperparameter) -> Tensor:
+    """The inverse multiquadric kernel of squared distances."""
+    return torch.rsqrt(1 + r / kernel_scale**2)
+
+
+def riesz(r: Tensor, *, kernel_order: Hyperparameter) -> Tensor:
+    """The Riesz kernel of squared distances."""
+    return -power(r, kernel_order / 2)
+
+
+def laplace(r: Tensor, *, bandwidth: Hyperparameter) -> Tensor:
+    """The Laplace kernel of squared distances."""
+    return torch.exp(-bandwidth * power(r, 0.5))
+
+
+def _kernel_loss(anchors: Anchors, kernel: Kernel, gamma: Hyperparameter, **own: Hyperparameter) -> PerAnchor:
+    return gamma * anchors.mean(kernel(anchors.distances, **own)) - kernel(anchors.positive_distance, **own)

@@ -30,8 +30,14 @@ class Network(nn.Module):
         self, images: Float[Tensor, "n channels height width"]
     ) -> tuple[Float[Tensor, "n h_dim"], Float[Tensor, "n z_dim"]]:
         """Representations and embeddings of a batch of images."""
-        h = self.encoder((images - self.mean) / self.deviation)
+        h = self.encoder(self.standardised(images))
         return h, self.projector(h)
+
+    def standardised(
+        self, images: Float[Tensor, "n channels height width"]
+    ) -> Float[Tensor, "n channels height width"]:
+        """Images by the data set's mean and deviation of each channel."""
+        return (images - self.mean) / self.deviation
 
 
 def projector(width: int, widths: Sequence[int], *, batch_norm: bool) -> nn.Module:

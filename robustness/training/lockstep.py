@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from robustness.losses.installed import find_loss
-from robustness.losses.mixture import Formula, can_mix, evaluate_mixture, mixes
+from robustness.losses.mixture import Family, is_small, line_of, mixture
+from robustness.losses.pairwise.loss import PairwiseLoss
 from robustness.seeds import derive
 from robustness.training.gradient_cache import backward_in_micro_batches
 from robustness.training.member import Member
@@ -226,19 +227,19 @@ class _GroupLoss:
     """The losses of neighbouring members, of one family or of several that are evaluated as one."""
 
     def __init__(self, rows: slice, members: Sequence[Member], device: torch.device) -> None:
-        first, families = members[0], {member.trial.loss for member in members}
-        tile = (first.trial.training or {}).get("tile")
+        training = members[0].trial.training or {}
+        families = runs(members, _family_name)
         self.rows = rows
-        self.compute: Callable[..., PerMember] = partial(evaluate_mixture, _formulas(members))
+        self.compute: Callable[[Tensor, Tensor], PerMember]
         if len(families) == 1:
-            self.compute = partial(find_loss(first.trial.loss).compute, tile=tile)
-        self.hyperparameters = {
-            name: torch.tensor([member.hyperparameters[name] for member in members], dtype=first.dtype, device=device)
-            for name in first.hyperparameters
-        }
+            loss = find_loss(members[0].trial.loss)
+            self.compute = partial(loss.compute, tile=training.get("tile"), **_hyperparameters(members, device))
+        else:
+            mixed = [_family(members[family], device) for family in families]
+            self.compute = mixture(mixed, num_images=int(training["batch_size"]))
 
     def __call__(self, first: Tensor, second: Tensor) -> PerMember:
-        return self.compute(first[self.rows], second[self.rows], **self.hyperparameters)
+        return self.compute(first[self.rows], second[self.rows])
 
 
 def runs(items: Sequence[T], key: Callable[[T], Any]) -> list[slice]:
@@ -253,15 +254,34 @@ def runs(items: Sequence[T], key: Callable[[T], Any]) -> list[slice]:
 def _loss_runs(members: Sequence[Member]) -> list[slice]:
     """Neighbours of one family, or of several that can be evaluated as one."""
     training = members[0].trial.training or {}
-    together, formulas = [member.trial.loss for member in members], _formulas(members)
-    for rows in runs(formulas, can_mix) if training.get("tile") is None else []:
-        if mixes(formulas[rows], num_images=int(training["batch_size"])):
-            together[rows] = ["mixture"] * len(together[rows])
+    together = [_family_name(member) for member in members]
+    for rows in runs(members, _line) if training.get("tile") is None else []:
+        line, size = _line(members[rows][0]), len(members[rows])
+        if line is not None and is_small(size, num_images=int(training["batch_size"])):
+            together[rows] = [line] * size
     return runs(together, lambda name: name)
 
 
-def _formulas(members: Sequence[Member]) -> list[Formula]:
-    return [find_loss(member.trial.loss).formula for member in members]
+def _family_name(member: Member) -> str:
+    return member.trial.loss
+
+
+def _line(member: Member) -> str | None:
+    return line_of(find_loss(member.trial.loss).formula)
+
+
+def _family(members: Sequence[Member], device: torch.device) -> Family:
+    formula = find_loss(members[0].trial.loss).formula
+    assert isinstance(formula, PairwiseLoss)
+    return Family(formula, _hyperparameters(members, device))
+
+
+def _hyperparameters(members: Sequence[Member], device: torch.device) -> dict[str, Tensor]:
+    first = members[0]
+    return {
+        name: torch.tensor([member.hyperparameters[name] for member in members], dtype=first.dtype, device=device)
+        for name in first.hyperparameters
+    }
 
 
 def _step_settings(member: Member) -> Any:

@@ -25,7 +25,10 @@ class PairwiseLoss:
             is a mean over same-view negatives of a function of their similarity alone. `exponentials`: a term
             depends on its negatives by `Anchors.energy` alone.
         positive_in_sum: of the InfoNCE line, whose only hyperparameter is the temperature: whether the positive is in
-            the log-sum. Members of such families can be evaluated as one (`mixture.py`); None for all others.
+            the log-sum; None for all others.
+        kernel: of a kernel loss whose two kernels are one: from squared distances and all hyperparameters but gamma
+            to the kernel; None for all others. Members of such families, as of the InfoNCE line, can be evaluated as
+            one (`mixture.py`).
     """
 
     rule: Callable[..., Tensor]
@@ -34,6 +37,7 @@ class PairwiseLoss:
     pool: Callable[..., Tensor] | None = None
     shared: Literal["pairs", "exponentials"] | None = None
     positive_in_sum: bool | None = None
+    kernel: Callable[..., Tensor] | None = None
 
     @property
     def num_views(self) -> int:
