@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -80,7 +79,7 @@ class Table:
     reference: str | None
     tolerances: tuple[float, ...]
     equivalence: float
-    design: Literal["grid", "sobol", "random"]
+    design: Literal["grid", "sobol", "random", "tpe", "gp"]
     num_planned: int
     floors: Mapping[str, float] = field(default_factory=dict)
 
@@ -131,7 +130,7 @@ def worst_finite(values: "pd.Series[float]", *, direction: Direction) -> float:
     return float(finite.min() if direction == "maximize" else finite.max())
 
 
-def from_store(folder: Path) -> Table:
+def from_store(folder: store.Folder) -> Table:
     """Read the folder that a sweep left behind.
 
     A trial that is planned but not stored is simply missing; `num_planned` tells how many there should be.

@@ -66,7 +66,7 @@ def plan(study: StudyArgument) -> None:
     from robustness.trial import Trial
 
     loaded = load_study(study)
-    rows = planning.plan(loaded)
+    rows = planning.expected(loaded)
     updates = [planning.num_updates(Trial.from_json(text)) for text in rows["trial"]]
     rows = rows.assign(updates=updates, images=rows["batch_size"].fillna(0) * updates)
     table = Table("family")

@@ -5,10 +5,11 @@ from robustness.metrics.geometry import alignment, uniformity, uniformity_optimu
 from robustness.metrics.lidar import lidar
 from robustness.metrics.linear import LinearProbe, linear_probe, linear_sgd_top1
 from robustness.metrics.neighbours import knn_top1, retrieval_top1
-from robustness.metrics.outcomes import PROBES, Labelled, measure, measured_columns
+from robustness.metrics.outcomes import AT_THE_END, PROBES, Labelled, measure, measured_columns
 from robustness.metrics.spectrum import alpha_req, spectral_metrics, spectrum
 
 __all__ = [
+    "AT_THE_END",
     "PROBES",
     "Labelled",
     "LinearProbe",

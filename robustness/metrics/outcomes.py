@@ -22,6 +22,9 @@ PROBES: Mapping[str, tuple[str, ...]] = {
 }
 """The outcome columns that each probe fills."""
 
+AT_THE_END = ("linear", "linear_sgd")
+"""Probes that are fitted once, on the trained encoder."""
+
 _GEOMETRY = (
     "alignment", "uniformity", "wasserstein", "effective_rank", "effective_rank_centered", "rankme",
     "participation_ratio", "stable_rank", "numerical_rank", "released_rank", "alpha_req", "lidar",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from robustness.data import AUGMENTATIONS, COLOUR_AUGMENTATIONS, DataError, describe
-from robustness.metrics import measured_columns
+from robustness.metrics import AT_THE_END, measured_columns
 from robustness.models import check as check_encoder
 from robustness.plan.designs import Configuration, configurations, num_configurations
 from robustness.store import HYPERPARAMETER_COLUMNS, NUMERIC_OUTCOMES, PLAN_SCHEMA, TRIALS_SCHEMA
@@ -19,9 +19,6 @@ from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES
 from search_spaces.study import Family, Study
 
 MOST_TRIALS = 10_000_000
-
-AT_THE_END = ("linear", "linear_sgd")
-"""Probes that are fitted once, on the trained encoder."""
 
 TrialData = Mapping[str, Any]
 """What a trial tells of its data: name, augmentation, and of files their content and facts."""

@@ -1,15 +1,13 @@
 """Which encoders a study keeps once it is done."""
 
-from pathlib import Path
-
 import pandas as pd
 
-from robustness.store import read, read_plan, remove_encoder
+from robustness.store import Folder, read, read_plan, remove_encoder
 from robustness.trial import Trial, canonical_json
 from search_spaces.study import Study
 
 
-def prune(study: Study, folder: Path) -> int:
+def prune(study: Study, folder: Folder) -> int:
     """Remove what `evaluation.keep: best` doesn't keep: encoders of all but each family's best configuration.
 
     Nothing is removed under another `keep`, or while planned trials are not stored yet. What was removed doesn't

@@ -62,7 +62,7 @@ def launch(study: Study, folder: Folder, todo: Todo, *, address: str | None) -> 
         )
         progress = SweepProgress(costs, members, done=todo.done, failed=todo.failed)
         parameters = {"queue": queue, "planned": by_pack(todo.rows), "images": images}
-        job = _job(study, folder, todo.again)
+        job = job_of(study, folder, todo.again)
         with progress, interruptible() as interrupt:
             watch = Watch(queue, progress, interrupt)
             try:
@@ -98,7 +98,8 @@ def ready(study: Study, folder: Folder, todo: pd.DataFrame, address: str | None)
         yield share(study, todo, local=address is None), workers
 
 
-def _job(study: Study, folder: Folder, again: frozenset[str]) -> Job:
+def job_of(study: Study, folder: Folder, again: frozenset[str]) -> Job:
+    """What the workers of a study need to know; `again` as in `Todo`."""
     resources = study.resources
     return Job(
         folder,

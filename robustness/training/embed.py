@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from robustness.data import Splits, load
 from robustness.models import Network
-from robustness.store import StoreError, read_encoder, read_plan, read_study
+from robustness.store import Folder, StoreError, read_encoder, read_plan, read_study
 from robustness.store.files import write_bytes
 from robustness.training.evaluation import features
 from robustness.training.member import initial_network
@@ -22,7 +22,7 @@ from search_spaces.sections import Data
 Arrays = Mapping[str, np.ndarray]
 
 
-def embed(folder: Path, trial_id: str, out: Path) -> int:
+def embed(folder: Folder, trial_id: str, out: Path) -> int:
     """Write representations and embeddings of all labelled images by the kept encoder of a trial.
 
     Rows are the images of the splits fit, validation and test, in this order: `h` (dim values each), `z`,
@@ -69,7 +69,7 @@ def embeddings(network: Network, splits: Splits) -> Arrays:
     }
 
 
-def _find(folder: Path, trial_id: str) -> Trial:
+def _find(folder: Folder, trial_id: str) -> Trial:
     planned = read_plan(folder)
     texts = planned.loc[planned["trial_id"] == trial_id, "trial"]
     if texts.empty:
@@ -80,7 +80,7 @@ def _find(folder: Path, trial_id: str) -> Trial:
         raise StoreError(f"{folder}: {error}") from None
 
 
-def _source(folder: Path) -> Data:
+def _source(folder: Folder) -> Data:
     try:
         return Data.model_validate(read_study(folder).get("data"))
     except ValidationError as error:
@@ -88,7 +88,7 @@ def _source(folder: Path) -> Data:
         raise StoreError(f"{folder / 'study.yaml'}: data: {reason}") from None
 
 
-def _network(folder: Path, trial: Trial) -> Network:
+def _network(folder: Folder, trial: Trial) -> Network:
     weights = {name: torch.from_numpy(array.copy()) for name, array in read_encoder(folder, trial.trial_id).items()}
     network = initial_network(trial)
     try:

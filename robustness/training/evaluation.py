@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robustness.data import Splits, as_floats, two_views
-from robustness.metrics import Labelled, measure
+from robustness.metrics import AT_THE_END, Labelled, measure
 from robustness.metrics.lidar import IMAGES_PER_DIMENSION, NUM_VIEWS
 from robustness.models import Network
 from robustness.seeds import derive
@@ -19,8 +19,6 @@ from robustness.trial import Trial
 
 _IMAGES_AT_ONCE = 1024
 _MOST_KEPT_BYTES = 2**28
-AT_THE_END = ("linear", "linear_sgd")
-"""Probes that are fitted once, on the trained encoder."""
 
 Views = tuple[Tensor, Tensor]
 Features = tuple[Tensor, Tensor]

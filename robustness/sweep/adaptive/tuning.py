@@ -11,7 +11,7 @@ from robustness.plan import TrialData, check, evaluation_updates, known_configur
 from robustness.store import Folder, StoreError, read, read_plan, stored_packs
 from robustness.sweep.cluster import on_this_node
 from robustness.sweep.interrupt import interruptible
-from robustness.sweep.launch import Todo, _job, ready
+from robustness.sweep.launch import Todo, job_of, ready
 from robustness.sweep.launch import launch as launch_packs
 from robustness.sweep.packs import Images
 from robustness.sweep.progress import SweepProgress
@@ -83,7 +83,7 @@ def _suggest_and_train(search: AdaptiveSearch, example: pd.DataFrame, images: Im
     if study.design.scheduler is not None:
         known = known_configurations(study, search.planned)
         ray.get(referee.remember.remote(list(stored_standings(study, search.folder, search.planned, known))))
-    job = _job(study, search.folder, frozenset())
+    job = job_of(study, search.folder, frozenset())
     parameters = {"study": study, "data": search.data, "job": job, "images": images, "referee": referee}
     trainable = tune.with_resources(tune.with_parameters(work, **parameters), {"cpu": job.cpus, "gpu": job.gpus})
     stored = read(search.folder, ["status"])["status"]
