@@ -268,18 +268,17 @@ def trial_with(trial, **model):
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_encoder_fused_and_looped_agree(encoder):
-    # Large steps would amplify rounding in the variances of so few images.
-    training = {"updates": 5, "precision": "float64", "learning_rate": 0.01}
-    study = tiny(families={"dhel": {}}, training=training, axes__batch_size__values=[8])
-    (trial,) = trials_of(study, batch_size=8)
+    study = tiny(families={"dhel": {}}, training={"updates": 5, "precision": "float64"}, axes__batch_size__values=[16])
+    (trial,) = trials_of(study, batch_size=16)
     trials = [
         trial_with(replace(trial, loss=loss), encoder=encoder, projector_batch_norm=True) for loss in ("dhel", "dcl")
     ]
     slices = [lockstep(kind, *trials) for kind in (Looped, Fused)]
     for slice_ in slices:
         for _ in range(5):
-            slice_.update(fixed_views(8, dtype=torch.float64))
-    assert_equal_members(*slices)
+            slice_.update(fixed_views(16, dtype=torch.float64))
+    # Behind 50 layers so few images have one pixel left: dividing by their variances amplifies rounding.
+    assert_equal_members(*slices, atol=5e-9 if encoder == "resnet50" else 1e-9)
     statistics = [name for name in slices[0].members[0].network.state_dict() if "running_mean" in name]
     assert statistics
     one, other = (member.network.state_dict() for member in slices[1].members)
