@@ -148,6 +148,20 @@ def test_each_family_has_a_panel_and_up_to_eight_share_one(count):
     assert len(figure.axes) == count + (1 if 1 < count <= 8 else 0) + 1
 
 
+@pytest.mark.parametrize("count", range(1, 13))
+def test_a_legend_lies_inside_the_figure_and_on_no_panel(count):
+    families = [f"a family of name {k:2d}" for k in range(count)]
+    frame = pd.concat([curve(family, "tolerance") for family in families])
+    figure = tolerance_figure(frame, families=families, tolerances=[0.01], quantity=ACCURACY)
+    *panels, strip = figure.axes
+    renderer = figure.canvas.get_renderer()
+    legend = strip.get_legend().get_window_extent(renderer)
+    assert figure.bbox.x0 <= legend.x0 < legend.x1 <= figure.bbox.x1
+    assert figure.bbox.y0 <= legend.y0 < legend.y1 <= figure.bbox.y1
+    for panel in panels:
+        assert not legend.overlaps(panel.get_tightbbox(renderer))
+
+
 def test_families_differ_without_colour():
     families = [f"family {k}" for k in range(20)]
     frame = pd.concat([curve(family, "epoch") for family in families])

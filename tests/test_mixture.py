@@ -28,17 +28,22 @@ def views(line, num_images, *, dtype=torch.float64):
 
 def own(hyperparameters, dtype=torch.float64):
     """Of two members, the second's twice the first's."""
-    return {name: torch.tensor([value, 2 * value], dtype=dtype) for name, value in hyperparameters.items()}
+    both = {name: [value, 2 * value] for name, value in hyperparameters.items()}
+    return {name: torch.tensor(values, dtype=dtype, requires_grad=True) for name, values in both.items()}
 
 
-def mixed(line, u, v, dtype=torch.float64):
-    families = [Family(LOSSES[name].formula, own(values, dtype)) for name, values in LINES[line].items()]
-    return mixture(families, num_images=u.shape[1])(u, v)
+def families_of(line, dtype=torch.float64):
+    return {name: own(values, dtype) for name, values in LINES[line].items()}
 
 
-def apart(line, u, v, dtype=torch.float64):
-    pairs = zip(LINES[line].items(), u.split(MEMBERS), v.split(MEMBERS), strict=True)
-    return torch.cat([LOSSES[name].compute(a, b, **own(values, dtype)) for (name, values), a, b in pairs])
+def mixed(families, u, v):
+    as_one = [Family(LOSSES[name].formula, hyperparameters) for name, hyperparameters in families.items()]
+    return mixture(as_one, num_images=u.shape[1])(u, v)
+
+
+def apart(families, u, v):
+    pairs = zip(families.items(), u.split(MEMBERS), v.split(MEMBERS), strict=True)
+    return torch.cat([LOSSES[name].compute(a, b, **hyperparameters) for (name, hyperparameters), a, b in pairs])
 
 
 @LINE
@@ -46,10 +51,11 @@ def apart(line, u, v, dtype=torch.float64):
 def test_families_as_one_have_the_values_and_gradients_of_each(line, num_images):
     found = []
     for evaluate in (mixed, apart):
-        u, v = views(line, num_images)
-        values = evaluate(line, u, v)
+        (u, v), families = views(line, num_images), families_of(line)
+        values = evaluate(families, u, v)
         values.square().sum().backward()
-        found.append((values, u.grad, v.grad))
+        slopes = [parameter.grad for each in families.values() for parameter in each.values()]
+        found.append((values, u.grad, v.grad, *slopes))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
 
@@ -57,10 +63,10 @@ def test_families_as_one_have_the_values_and_gradients_of_each(line, num_images)
 @LINE
 def test_a_member_that_is_not_finite_leaves_the_others_alone(line):
     u, v = views(line, 8)
-    expected = mixed(line, u, v)
+    expected = mixed(families_of(line), u, v)
     with torch.no_grad():
         u[1] = torch.nan
-    found = mixed(line, u, v)
+    found = mixed(families_of(line), u, v)
     others = [place for place in range(len(u)) if place != 1]
     assert found[1].isnan()
     torch.testing.assert_close(found[others], expected[others], rtol=1e-12, atol=0)
@@ -71,8 +77,9 @@ def test_a_member_that_is_not_finite_leaves_the_others_alone(line):
 def test_half_precision_is_compared_in_float32(line, dtype):
     u, v = views(line, 8, dtype=dtype)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = mixed(line, u, v, torch.float32)
-    torch.testing.assert_close(found, apart(line, u.float(), v.float(), torch.float32), rtol=1e-5, atol=1e-5)
+        found = mixed(families_of(line, torch.float32), u, v)
+    expected = apart(families_of(line, torch.float32), u.float(), v.float())
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_lines_are_what_differs_in_negatives_or_in_the_kernel_alone():

@@ -18,6 +18,7 @@ from analysis.figures.style import (
     FAINT,
     INK,
     RULE,
+    WIDTH,
     FamilyStyle,
     Sheet,
     drawing_style,
@@ -72,7 +73,8 @@ def tolerance_figure(
                 rows = frame[frame["family"] == family].sort_values("tolerance")
                 _curve(axes, rows, "tolerance", styles[family], band=index >= together)
             _finish_tolerance(axes, quantity, frame["tolerance"], is_first=page.is_first_column(index))
-        _family_legend(page, styles, "study's tolerances" if len(tolerances) else "")
+        # Titles name the families where no panel shows several.
+        _family_legend(page, styles if together else {}, "study's tolerances" if len(tolerances) else "")
         return page.figure
 
 
@@ -212,9 +214,14 @@ def _line_legend(page: Sheet, what: str, untrained: Level | None) -> None:
 
 
 def _legend(page: Sheet, handles: dict[str, Line2D | tuple[Patch, Line2D]] | dict[str, Line2D]) -> None:
-    axes = page.strip(0.01, 0.99, 0.0, _STRIP)
+    if not handles:
+        return
+    beside_panels = page.area[2] < WIDTH
+    axes = page.strip(0.01, 0.99, 0.0, _HEIGHT if beside_panels else _STRIP)
     axes.set_axis_off()
+    # Three columns of short labels fit beside panels, and long ones do not.
+    columns = 2 if beside_panels and len(handles) > 2 else 5
     axes.legend(
-        handles.values(), handles.keys(), loc="center", ncols=min(len(handles), 5), frameon=False,
+        handles.values(), handles.keys(), loc="center", ncols=min(len(handles), columns), frameon=False,
         borderaxespad=0, handlelength=3.0, columnspacing=1.6,
     )  # fmt: skip
