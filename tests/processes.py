@@ -1,10 +1,11 @@
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 
 def robustness(*arguments: object, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -29,48 +30,35 @@ def start(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
         signal.signal(signal.SIGINT, ours)
 
 
-def descendants(pid: int) -> list[int]:
-    """All processes below this one, from /proc."""
-    children = defaultdict(list)
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        children[int(fields[1])].append(int(entry.parent.name))
-    found, unseen = [], [pid]
-    while unseen:
-        below = children[unseen.pop()]
-        found += below
-        unseen += below
-    return found
+def descendants(pid: int) -> list[psutil.Process]:
+    """All processes below this one."""
+    return psutil.Process(pid).children(recursive=True)
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL to a process and everything that it started."""
-    tree = [process.pid, *descendants(process.pid)]
-    for pid in tree:
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    below = descendants(process.pid) if process.poll() is None else []
+    process.kill()
+    for one in below:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
     process.wait()
-    gone(tree[1:])
+    gone(below)
 
 
-def gone(pids: list[int]) -> None:
-    """Wait until none of these processes runs; fails when they go on for a minute."""
+def gone(processes: list[psutil.Process]) -> None:
+    """Wait until none of these runs; fails when they go on for a minute."""
     deadline = time.monotonic() + 60
-    while any(map(_runs, pids)):
-        assert time.monotonic() < deadline, "processes stayed behind"
+    while left := [str(process) for process in processes if _runs(process)]:
+        assert time.monotonic() < deadline, f"stayed behind: {left}"
         time.sleep(0.05)
 
 
-def _runs(pid: int) -> bool:
+def _runs(process: psutil.Process) -> bool:
     """Dead ones that nobody waits for don't."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
 
 

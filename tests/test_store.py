@@ -91,6 +91,27 @@ def test_of_many_writers_exactly_one_stores_the_pack(tmp_path):
     assert not [path for path in (tmp_path / "trials").iterdir() if path.name.startswith(".")]
 
 
+def _add(folder, numbers):
+    for number in numbers:
+        _, added = store.add_to_plan(folder, planned_rows([str(number)]))
+        assert added
+
+
+def planned_rows(trial_ids):
+    return pd.DataFrame({"trial_id": trial_ids}, columns=store.PLAN_SCHEMA.names)
+
+
+def test_of_many_who_extend_a_plan_none_is_lost(tmp_path):
+    store.prepare(tmp_path)
+    store.write_plan(tmp_path, planned_rows([]), tiny().written())
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        pool.starmap(_add, [(tmp_path, range(number, 60, 3)) for number in range(3)])
+    assert sorted(map(int, store.read_plan(tmp_path)["trial_id"])) == list(range(60))
+    planned, added = store.add_to_plan(tmp_path, planned_rows(["7", "60"]))
+    assert (len(planned), added) == (61, True)
+    assert not store.add_to_plan(tmp_path, planned_rows(["7", "60"]))[1]
+
+
 def test_a_failing_disk_leaves_no_file_behind(tmp_path, monkeypatch):
     store.prepare(tmp_path)
 

@@ -3,7 +3,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -141,7 +140,7 @@ def test_added_seeds_and_families_train_only_what_is_new_and_a_dropped_level_is_
 def test_a_killed_worker_is_replaced_and_every_trial_is_stored(swept, tmp_path):
     folder, _, _ = swept
     _, process = half_done(tmp_path, packs=1)
-    os.kill(workers_of(process)[0], signal.SIGKILL)
+    workers_of(process)[0].kill()
     assert process.wait(240) == 1
     pd.testing.assert_frame_equal(outcomes(tmp_path / "out"), outcomes(folder / "out"), check_exact=True)
 
@@ -174,7 +173,7 @@ def test_a_pack_that_was_killed_goes_on_from_its_checkpoint_with_the_same_bits(u
     keep = Checkpoints(tmp_path / "out" / "checkpoints" / pack, seconds=0)
     wait_until(lambda: half_trained(keep), process, seconds=120)
     if whom == "the worker":
-        os.kill(workers_of(process)[0], signal.SIGKILL)
+        workers_of(process)[0].kill()
         assert process.wait(240) == 0
     else:
         kill_tree(process)
@@ -191,7 +190,7 @@ def half_trained(keep):
 
 
 def workers_of(process):
-    return [pid for pid in descendants(process.pid) if b"ImplicitFunc" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [one for one in descendants(process.pid) if "ImplicitFunc" in "".join(one.cmdline())]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -14,7 +14,7 @@ from robustness.store.schema import (
     SCHEMA_VERSION,
     TRIALS_SCHEMA,
 )
-from robustness.store.study import prepare, read_plan, read_study, write_plan
+from robustness.store.study import add_to_plan, prepare, read_plan, read_study, write_plan
 from robustness.store.trials import Row, read, read_history, stored_packs, write_pack
 from robustness.store.verification import Findings, set_aside_damaged, verify
 
@@ -30,6 +30,7 @@ __all__ = [
     "Folder",
     "Row",
     "StoreError",
+    "add_to_plan",
     "compact",
     "migrate",
     "open_folder",

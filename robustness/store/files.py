@@ -173,8 +173,10 @@ def _publish(temporary: Path, path: Path, *, replace: bool) -> bool:
         except FileExistsError:
             return False
         except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS) or path.exists():
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
                 raise
+            if path.exists():
+                return False
             temporary.rename(path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:

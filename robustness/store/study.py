@@ -7,9 +7,20 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
-from robustness.store.files import Folder, StoreError, make_folder, read_bytes, remove, write_bytes
+from robustness.store.files import (
+    Folder,
+    StoreError,
+    file_version,
+    make_folder,
+    read_bytes,
+    remove,
+    replace_bytes,
+    write_bytes,
+)
 from robustness.store.schema import PLAN_SCHEMA
 from robustness.store.tables import Footer, decode, encode
+
+_ATTEMPTS = 50
 
 
 def plan_path(folder: Folder) -> Folder:
@@ -45,8 +56,37 @@ def write_plan(folder: Folder, rows: pd.DataFrame, study: dict[str, Any]) -> Non
     """Freeze the plan and the study as it runs; replaces an older, smaller plan atomically."""
     text = yaml.safe_dump(study, sort_keys=False, allow_unicode=True)
     write_bytes(folder / "study.yaml", text.encode(), replace=True)
-    table = pa.Table.from_pandas(rows, schema=PLAN_SCHEMA, preserve_index=False)
-    write_bytes(plan_path(folder), encode(table, Footer()), replace=True)
+    write_bytes(plan_path(folder), _encoded(rows), replace=True)
+
+
+def add_to_plan(folder: Folder, rows: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    """Add those trials to the plan that it does not hold, while others may do the same.
+
+    Args:
+        rows: planned trials, columns of `PLAN_SCHEMA`.
+
+    Returns:
+        The plan as it is now, and whether any of them was added.
+
+    Raises:
+        StoreError: there is no study in this folder, or others replace its plan without end.
+        OSError: the disk is full or gone; the old plan stays.
+    """
+    path = plan_path(folder)
+    for _ in range(_ATTEMPTS):
+        version = file_version(path)
+        planned = read_plan(folder)
+        new = rows[~rows["trial_id"].isin(planned["trial_id"])]
+        if new.empty:
+            return planned, False
+        planned = pd.concat([planned, new], ignore_index=True) if len(planned) else new.reset_index(drop=True)
+        if replace_bytes(path, _encoded(planned), version=version or ""):
+            return planned, True
+    raise StoreError(f"{path}: others extend this plan, again and again")
+
+
+def _encoded(rows: pd.DataFrame) -> bytes:
+    return encode(pa.Table.from_pandas(rows, schema=PLAN_SCHEMA, preserve_index=False), Footer())
 
 
 def read_plan(folder: Folder) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 from ray.tune.search import Searcher
 
 from robustness.plan import Known, TrialData, known_configurations, suggested, varying_axes
-from robustness.store import Folder, StoreError, read_plan, write_plan
+from robustness.store import Folder, StoreError, add_to_plan, read_plan
 from robustness.sweep.adaptive.family import FamilySearch
 from robustness.sweep.adaptive.outcomes import Floor, mean_outcome, stored_outcomes
 from robustness.sweep.adaptive.repeats import read_repeats, write_repeats
@@ -108,20 +108,15 @@ class AdaptiveSearch(Searcher):  # type: ignore[misc]  # ray ships no types
         """Nothing: Tune's snapshots are never read, the store is all that is needed."""
 
     def _add_to_plan(self, rows: pd.DataFrame) -> bool:
-        """Write the plan with these trials; False where it holds them already.
+        """Put these trials into the plan; False where it holds them already.
 
-        It is read anew, for another sweep of the same folder may have added some meanwhile.
+        Another sweep of the same folder may have added some meanwhile: its configurations count, too.
         """
-        on_disk = read_plan(self.folder)
-        others = on_disk[~on_disk["trial_id"].isin(self.planned["trial_id"])]
-        self._count(others)
-        self.planned = _together(self.planned, others)
-        new = rows[~rows["trial_id"].isin(self.planned["trial_id"])]
-        if new.empty:
-            return False
-        self.planned = _together(self.planned, new)
-        write_plan(self.folder, self.planned, self.study.written())
-        return True
+        planned, added = add_to_plan(self.folder, rows)
+        known = {*self.planned["trial_id"], *(rows["trial_id"] if added else ())}
+        self._count(planned[~planned["trial_id"].isin(known)])
+        self.planned = planned
+        return added
 
     def _count(self, planned: pd.DataFrame) -> list[Known]:
         known = known_configurations(self.study, planned)
@@ -152,8 +147,3 @@ class AdaptiveSearch(Searcher):  # type: ignore[misc]  # ray ships no types
                 tell(told)
             else:
                 self.untold.append((trial_ids, tell))
-
-
-def _together(planned: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    parts = [part for part in (planned, new) if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else planned
