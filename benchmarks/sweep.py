@@ -88,8 +88,9 @@ def _measure(options: argparse.Namespace) -> tuple[list[Turn], list[Step]]:
 def _work(contender: str, options: argparse.Namespace, *, batch_size: int, index: int) -> Study:
     """The study of one turn: everything for `ours`, the round's sample for the others."""
     everything = configurations(options.families)
-    # Enough packs for every CPU: a seed of the whole quickstart has two at each batch size.
-    num_seeds = max(1, NUM_CPUS // 2)
+    # Four packs for every two CPUs, since a seed of the quickstart has two at each batch size: of one pack each,
+    # the second by which workers start apart would be a tenth of the turn.
+    num_seeds = NUM_CPUS
     sample = sampled(everything, -(-options.trials // num_seeds), index=index)
     return part_of_quickstart(
         everything if contender == "ours" else sample,

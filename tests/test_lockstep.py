@@ -92,8 +92,9 @@ def scale_of(optimizer):
 
 
 def test_members_are_fused_by_neighbours_of_one_loss_and_of_equal_settings():
-    apart = lockstep(Fused, *mixed_trials(tile=32))
-    assert [loss.rows for loss in apart.losses] == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    large = trials_of(tiny(families=FAMILIES, **QUICK), batch_size=256)
+    for apart in (mixed_trials(tile=32), large):
+        assert [loss.rows for loss in lockstep(Fused, *apart).losses] == [slice(0, 2), slice(2, 4), slice(4, 6)]
     fused = lockstep(Fused, *mixed_trials())
     # Families of the InfoNCE line are one where pairs are few.
     assert [loss.rows for loss in fused.losses] == [slice(0, 4), slice(4, 6)]

@@ -17,23 +17,28 @@ LINES = {
     },
 }
 LINE = pytest.mark.parametrize("line", LINES)
-MEMBERS = 2
+
+
+def sizes(line):
+    """How many members each family has."""
+    return [1 + place % 2 for place in range(len(LINES[line]))]
 
 
 def views(line, num_images, *, dtype=torch.float64):
     generator = torch.Generator().manual_seed(0)
-    shape = (MEMBERS * len(LINES[line]), num_images, 6)
+    shape = (sum(sizes(line)), num_images, 6)
     return [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for _ in range(2)]
 
 
-def own(hyperparameters, dtype=torch.float64):
-    """Of two members, the second's twice the first's."""
-    both = {name: [value, 2 * value] for name, value in hyperparameters.items()}
+def own(hyperparameters, size, dtype):
+    """Of as many members, a second one's twice the first's."""
+    both = {name: [value, 2 * value][:size] for name, value in hyperparameters.items()}
     return {name: torch.tensor(values, dtype=dtype, requires_grad=True) for name, values in both.items()}
 
 
 def families_of(line, dtype=torch.float64):
-    return {name: own(values, dtype) for name, values in LINES[line].items()}
+    pairs = zip(LINES[line].items(), sizes(line), strict=True)
+    return {name: own(values, size, dtype) for (name, values), size in pairs}
 
 
 def mixed(families, u, v):
@@ -42,7 +47,8 @@ def mixed(families, u, v):
 
 
 def apart(families, u, v):
-    pairs = zip(families.items(), u.split(MEMBERS), v.split(MEMBERS), strict=True)
+    members = [len(next(iter(each.values()))) for each in families.values()]
+    pairs = zip(families.items(), u.split(members), v.split(members), strict=True)
     return torch.cat([LOSSES[name].compute(a, b, **hyperparameters) for (name, hyperparameters), a, b in pairs])
 
 
