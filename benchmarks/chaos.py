@@ -45,10 +45,10 @@ import os
 from pathlib import Path
 from robustness.losses import LOSSES
 
-NOTES = os.open(Path(os.environ["CHAOS_NOTES"]) / f"{os.getpid()}-{os.urandom(4).hex()}", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+NOTES = (Path(os.environ["CHAOS_NOTES"]) / f"{os.getpid()}-{os.urandom(4).hex()}").open("xb", buffering=0)
 
 def counted(u, v, *, temperature):
-    os.write(NOTES, b".")
+    NOTES.write(b".")
     return LOSSES["nt_xent"](u, v, temperature=temperature)
 """
 SPACE = """
@@ -120,7 +120,7 @@ def targets(rounds: Sequence[Round], calm: Round, *, seconds_per_update: float) 
         Target("kills", kills, 100, at_least=True),
         *(Target(text, count, 0, at_least=False) for text, count in counts.items()),
         Target(
-            "work repeated a kill, in checkpoint intervals", repeated / kills / CHECKPOINT_SECONDS, 1, at_least=False
+            "checkpoint intervals of work repeated a kill", repeated / kills / CHECKPOINT_SECONDS, 1, at_least=False
         ),
     ]
 
@@ -238,19 +238,14 @@ def _compare(found: Round, folder: Path, expected: pd.DataFrame) -> None:
     found.lost = len(planned - set(raw["trial_id"]))
     found.doubled = int(raw["trial_id"].duplicated().sum())
     rows = raw.drop_duplicates("trial_id").set_index("trial_id").reindex(expected.index)
-    columns = ["status", *OUTCOMES]
-    same = [
-        repr(list(one)) == repr(list(other))
-        for one, other in zip(_plain(rows, columns), _plain(expected, columns), strict=True)
-    ]
-    found.differing = same.count(False)
+    found.differing = sum(one != other for one, other in zip(_texts(rows), _texts(expected), strict=True))
     found.problems = verify(folder).problems
 
 
-def _plain(rows: pd.DataFrame, columns: list[str]) -> Iterator[tuple[Any, ...]]:
-    """Rows in which equal means bit by bit equal, and not a number equals itself."""
-    for row in rows[columns].itertuples(index=False):
-        yield tuple(value.tolist() if hasattr(value, "tolist") else value for value in row)
+def _texts(rows: pd.DataFrame) -> Iterator[str]:
+    """What came of each trial as text, in which equal means bit by bit equal, and NaN equals NaN."""
+    for row in rows[["status", *OUTCOMES]].itertuples(index=False):
+        yield repr([value.tolist() if hasattr(value, "tolist") else value for value in row])
 
 
 def _line(found: Round, calm: Round) -> str:
@@ -267,10 +262,9 @@ def _package(here: Path) -> Iterator[dict[str, str]]:
     info = site / "counted-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: counted\nVersion: 1.0\n")
-    entries = (
-        "[robustness.losses]\ncounted = counted_loss:counted\n[robustness.spaces]\ncounted = counted_space:SPACE\n"
-    )
-    (info / "entry_points.txt").write_text(entries)
+    entries = {"losses": "counted_loss:counted", "spaces": "counted_space:SPACE"}
+    lines = [f"[robustness.{group}]\ncounted = {place}\n" for group, place in entries.items()]
+    (info / "entry_points.txt").write_text("".join(lines))
     (site / "counted_loss.py").write_text(LOSS)
     (site / "counted_space.py").write_text(SPACE)
     known = os.environ.get("PYTHONPATH")

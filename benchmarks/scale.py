@@ -235,9 +235,8 @@ def _table(found: Sequence[Scale]) -> Table:
     for heading in headings:
         table.add_column(heading, justify="right")
     for row in found:
-        table.add_row(
-            *(f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" for value in asdict(row).values())
-        )
+        cells = asdict(row).values()
+        table.add_row(*(f"{cell:,.2f}" if isinstance(cell, float) else f"{cell:,}" for cell in cells))
     return table
 
 
