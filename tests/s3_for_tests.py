@@ -4,6 +4,7 @@ A test file imports the fixtures `s3_fixture` and `s3_server_fixture`; its tests
 """
 
 import http.client
+import json
 import os
 import threading
 import time
@@ -58,7 +59,9 @@ def reached_at(address: str) -> Iterator[str]:
             patch.delenv(name)
         for name, value in (_FAKE | {"AWS_ENDPOINT_URL": address}).items():
             patch.setenv(name, value)
-        patch.setitem(fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": READ_TIMEOUT}})
+        settings = {"config_kwargs": {"read_timeout": READ_TIMEOUT}}
+        patch.setitem(fsspec.config.conf, "s3", settings)
+        patch.setenv("FSSPEC_S3", json.dumps(settings))
         S3FileSystem.clear_instance_cache()
         try:
             yield address

@@ -282,6 +282,36 @@ def test_a_replacement_leaves_other_rows_and_rows_that_are_ok_bit_by_bit(tmp_pat
 
 
 @pytest.mark.parametrize("place", [0, 2])
+@pytest.mark.parametrize("minutes", [-60 * 24 * 365, 0, 60 * 24 * 365])
+def test_clocks_that_are_wrong_lose_nothing_and_double_nothing(template, tmp_path, place, minutes):
+    copy, pack = tmp_path / "copy", packs()[place]
+    shutil.copytree(template[0], copy)
+    again = failing(pack)
+    # The clock of the machine that retries is years behind or ahead, or tells the moment of the failed run.
+    rows, history = results(pack, minutes=minutes)
+    chosen = [[row for row in part if row["trial_id"] in again] for part in (rows, history)]
+    for statuses in (["error", "error"], ["ok", "error"], ["ok", "ok"]):
+        part = [
+            row if status == "ok" else row | {"status": status, "linear_top1": None}
+            for row, status in zip(chosen[0], statuses, strict=True)
+        ]
+        store.replace_in_pack(copy, pack, part, chosen[1])
+        store.compact(copy)
+        found = store.read(copy)
+        assert found["trial_id"].is_unique
+        assert len(found) == len(template[1][0])
+        stored = found.set_index("trial_id").loc[[row["trial_id"] for row in part], "status"]
+        # Of two failures the later one is kept, by whatever clock; what is ok replaces both.
+        assert [status == "ok" for status in stored] == [status == "ok" for status in statuses]
+        assert store.verify(copy).problems == []
+    stored = store.read_history(copy)
+    expected = pd.DataFrame(chosen[1]).set_index(["trial_id", "epoch"]).sort_index()
+    kept = stored[stored["trial_id"].isin(again)].set_index(["trial_id", "epoch"]).sort_index()
+    assert kept.index.equals(expected.index)
+    assert (kept["finished_at"] == BEGUN + timedelta(minutes=minutes)).all()
+
+
+@pytest.mark.parametrize("place", [0, 2])
 def test_of_two_that_retry_the_same_pack_each_trial_keeps_an_ok_row(template, tmp_path, place):
     folder, _ = template
     pack, copy = packs()[place], tmp_path / "copy"

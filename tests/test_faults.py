@@ -167,7 +167,7 @@ LONG = {
 
 
 # A terminal signals the whole process group.
-@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGINT, signal.SIGINT]])
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGINT]])
 def test_an_interrupted_sweep_saves_where_it_is_and_ends_with_the_same_bits(faulty, tmp_path, signals):
     path = study_file(tmp_path, **LONG)
     (faulty / "busy").unlink(missing_ok=True)

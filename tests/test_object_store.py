@@ -1,10 +1,14 @@
 import errno
 from itertools import product
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from fake_store import small_study, write_store
+from processes import robustness
 from s3_for_tests import BUCKET, faulty, s3_fixture, s3_server_fixture  # noqa: F401
+from studies_for_tests import TINY, changed
 from upath import UPath
 
 from robustness import store
@@ -22,10 +26,9 @@ def row(trial_id, **values):
     return {"trial_id": trial_id, "pack_id": "p", "family": "dhel", "dataset": "digits", "status": "ok"} | values
 
 
-def test_a_uri_is_a_folder_and_a_path_an_absolute_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert open_folder("out") == tmp_path / "out"
-    assert open_folder(f"file://{tmp_path}/out") == tmp_path / "out"
+def test_a_uri_is_a_folder_and_a_path_a_path(tmp_path):
+    assert open_folder("out") == Path("out")
+    assert open_folder(tmp_path) == open_folder(f"file://{tmp_path}") == tmp_path
     folder = open_folder("s3://bucket/prefix/")
     assert isinstance(folder, UPath)
     assert str(folder / "plan.parquet") == "s3://bucket/prefix/plan.parquet"
@@ -159,3 +162,25 @@ def test_an_object_store_that_is_gone_is_one_line(s3, s3_server):
         server.faults.extend([("GET", "refuse")] * 1000)
         with pytest.raises(StoreError, match="Internal Server Error"):
             store.read(folder)
+
+
+def test_a_whole_study_on_a_bad_line_has_the_rows_of_one_on_a_disk(s3, s3_server, tmp_path):
+    changes = {"training": {"epochs": 2}, "evaluation": {"every": 1, "keep": "all"}, "pack": {"size": 2}}
+    changes["resources"] = {"checkpoint_minutes": 0.001}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(changed(TINY, changes)))
+    assert robustness("sweep", "study.yaml", "--out", "out", cwd=tmp_path).returncode == 0
+    with faulty(s3_server) as server:
+        server.faults.extend((method, fault) for _ in range(2) for fault in FAULTS for method in ("PUT", "GET"))
+        done = robustness("sweep", "study.yaml", "--out", s3, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert len(server.met) == 4 * len(FAULTS)
+        again = robustness("sweep", "study.yaml", "--out", s3, cwd=tmp_path)
+        assert "18 trials planned, 0 trained now" in again.stdout
+    remote, local = open_folder(s3), open_folder(tmp_path / "out")
+    outcomes = ["trial_id", "status", *store.OUTCOMES]
+    pd.testing.assert_frame_equal(store.read(remote, outcomes), store.read(local, outcomes), check_exact=True)
+    assert store.verify(remote).problems == []
+    assert not files.file_names(remote / "checkpoints")
+    history = [store.read_history(folder).drop(columns="finished_at") for folder in (remote, local)]
+    pd.testing.assert_frame_equal(*history, check_exact=True)
+    assert files.file_names(remote / "encoders") == files.file_names(local / "encoders") != set()

@@ -1,6 +1,5 @@
 import os
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -110,18 +109,6 @@ def test_the_same_command_again_trains_nothing(swept):
 
 
 @linux
-def test_a_killed_sweep_goes_on_and_ends_with_the_same_bits(swept, tmp_path):
-    folder, _, _ = swept
-    path, process = half_done(tmp_path, packs=2)
-    kill_tree(process)
-    stored = store.stored_packs(tmp_path / "out")
-    assert 2 <= len(stored) < plan(load_study(path))["pack_id"].nunique()
-    done = robustness("sweep", path, "--out", "out", cwd=tmp_path)
-    assert done.returncode == 1, done.stderr
-    pd.testing.assert_frame_equal(outcomes(tmp_path / "out"), outcomes(folder / "out"), check_exact=True)
-
-
-@linux
 def test_added_seeds_and_families_train_only_what_is_new_and_a_dropped_level_is_refused(swept, tmp_path):
     folder = shutil.copytree(swept[0], tmp_path / "copy")
     files = {p.name: p.read_bytes() for p in (folder / "out" / "trials").iterdir()}
@@ -191,18 +178,6 @@ def half_trained(keep):
 
 def workers_of(process):
     return [one for one in descendants(process.pid) if "ImplicitFunc" in "".join(one.cmdline())]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@linux
-def test_an_interrupted_sweep_ends_with_130_and_nothing_is_lost(tmp_path, number):
-    _, process = half_done(tmp_path, packs=1)
-    os.kill(process.pid, number)
-    assert process.wait(60) == 130
-    assert (
-        (tmp_path / "stderr").read_text().endswith("interrupted; what was stored stays, the same command continues\n")
-    )
-    assert len(store.read(tmp_path / "out")) >= 1
 
 
 def test_a_process_sweeps_twice_without_a_token_of_its_own(tmp_path):

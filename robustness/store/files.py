@@ -26,7 +26,7 @@ class StoreError(ValueError):
 
 
 def open_folder(text: str | Folder) -> Folder:
-    """The folder of that name: an absolute path, or a URI such as s3://bucket/prefix.
+    """The folder of that name: a path as it was given, or a URI such as s3://bucket/prefix.
 
     Nothing is read or made. Credentials come from the environment or the machine's role, the address of a private
     object store from AWS_ENDPOINT_URL.
@@ -37,10 +37,8 @@ def open_folder(text: str | Folder) -> Folder:
     if isinstance(text, UPath):
         return text
     protocol, separator, rest = str(text).partition("://")
-    if not separator:
-        return Path(text).expanduser().resolve()
-    if protocol in ("file", "local"):
-        return Path(rest).expanduser().resolve()
+    if not separator or protocol in ("file", "local"):
+        return Path(rest or text).expanduser()
     if "@" in rest.partition("/")[0]:
         raise StoreError(f"{protocol}://...: a URI holds no credentials; set them in the environment")
     _check_protocol(str(text), protocol)

@@ -66,6 +66,9 @@ def sweep(
         KeyboardInterrupt: interrupted; what was stored stays, and packs that were running have a checkpoint.
     """
     folder = open_folder(folder)
+    if isinstance(folder, Path):
+        # Workers have another working directory.
+        folder = folder.resolve()
     planned = freeze(study, folder)
     before = _stored(folder, planned)
     todo = _todo(planned, before, stored_packs(folder), retry_failed=retry_failed, limit=limit)
@@ -92,7 +95,7 @@ def sweep(
 def freeze(study: Study, folder: Folder) -> pd.DataFrame:
     """Write the plan before anything runs; where there is one, keep it or extend it.
 
-    What an older version left behind is made readable, and files that are damaged are set aside, a line each.
+    Files that are damaged are set aside, a line each, and those of an older version rewritten in this one.
     """
     new = plan(study)
     _check_losses(study)
@@ -100,11 +103,10 @@ def freeze(study: Study, folder: Folder) -> pd.DataFrame:
         prepare(folder)
         write_plan(folder, new, study.written())
         return new
-    _say([migrate(folder)])
     planned, written = read_plan(folder), read_study(folder)
     new = extend(folder, planned, written, study)
     prepare(folder)
-    _say(set_aside_damaged(folder))
+    _say([*set_aside_damaged(folder), migrate(folder)])
     if len(new) > len(planned) or written != study.written():
         write_plan(folder, new, study.written())
     return new

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.tune import Callback
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from robustness.sweep.cause import cause_of
 from robustness.sweep.interrupt import Interrupt
@@ -14,7 +14,26 @@ from robustness.sweep.progress import SweepProgress
 _SECONDS_BETWEEN_NEWS = 1.0
 
 
-class Watch(Callback):  # type: ignore[misc]  # ray ships no types
+class Quiet(TrialProgressCallback):  # type: ignore[misc]  # ray ships no types
+    """Takes the place of Tune's own, which prints a line a trial even where Tune is told to be silent."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks into a snapshot that is never read, and a terminal can't be."""
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Print nothing."""
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Print nothing."""
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Print nothing."""
+
+
+class Watch(Quiet):
     """Tells the queue which workers died and when to end, and shows its news.
 
     Args:
@@ -27,10 +46,6 @@ class Watch(Callback):  # type: ignore[misc]  # ray ships no types
         self.queue, self.progress, self.interrupt = queue, progress, interrupt
         self.last_news = time.monotonic()
         self.told = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks into a snapshot that is never read, and a terminal can't be."""
-        return {}
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune's loop turned, which it does ten times a second at least."""

@@ -3,16 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-from ray.tune import Callback
-
 from robustness.sweep.adaptive.search import AdaptiveSearch
 from robustness.sweep.cause import cause_of
 from robustness.sweep.interrupt import Interrupt
 from robustness.sweep.progress import SweepProgress
 from robustness.sweep.turns import Ended, News
+from robustness.sweep.watch import Quiet
 
 
-class AdaptiveWatch(Callback):  # type: ignore[misc]  # ray ships no types
+class AdaptiveWatch(Quiet):
     """Shows how configurations advance, and lets workers save where they are when the user interrupts.
 
     Args:
@@ -26,10 +25,6 @@ class AdaptiveWatch(Callback):  # type: ignore[misc]  # ray ships no types
         self.search, self.referee, self.progress, self.interrupt = search, referee, progress, interrupt
         self.numbers: dict[str, str] = {}
         self.shares: dict[str, float] = {}
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its callbacks into a snapshot that is never read, and a terminal can't be."""
-        return {}
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
