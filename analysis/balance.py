@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.statistics import block_effects
+from analysis.statistics import block_effects, seed_effects
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -48,7 +48,7 @@ def balance(column: Floats, failed: Bools, blocks: NDArray[np.intp]) -> Balance:
     Source:
         Searle, Linear Models, 1971, section 7.1 (the two-way classification without interaction).
     """
-    balanced, inflation = column.copy(), np.zeros(len(column))
+    inflation = np.zeros(len(column))
     shares, connected = np.zeros(column.shape), np.ones(len(column), dtype=bool)
     fine = np.where(failed, np.nan, column)
     for label in np.unique(blocks):
@@ -63,15 +63,37 @@ def balance(column: Floats, failed: Bools, blocks: NDArray[np.intp]) -> Balance:
         if effects is None or not effects.connected:
             continue
         ran = np.isfinite(fine[members])
-        balanced[members] -= np.where(ran, np.nan_to_num(effects.effects), 0.0)
         part = ran / np.maximum(ran.sum(axis=1, keepdims=True), 1)
         inflation[members] = 2 * np.einsum("xs,st,xt->x", part, effects.covariance, part)
-    return Balance(balanced, inflation, shares, connected)
+    return Balance(levelled(column, failed, blocks), inflation, shares, connected)
+
+
+def levelled(column: Floats, failed: Bools, blocks: NDArray[np.intp]) -> Floats:
+    """The column of `balance`, of one table or of many at once: (..., n, S), leading axes any."""
+    fine = np.where(failed, np.nan, column)
+    if np.isfinite(fine).all():
+        return column
+    balanced = column.copy()
+    for label in np.unique(blocks):
+        members = np.flatnonzero(blocks == label)
+        present = np.isfinite(fine[..., members, :])
+        seeds = np.asarray(np.isfinite(column[..., members, :]).any(axis=-2))
+        whole = np.asarray((present | ~seeds[..., None, :]).all(axis=(-1, -2)))
+        if whole.all():
+            continue
+        linked = seed_effects(fine[..., members, :])
+        several = np.asarray(present.any(axis=-2).sum(axis=-1) > 1)
+        told: Bools = np.logical_and(~whole & linked.connected, several)
+        balanced[..., members, :] -= np.where(present & told[..., None, None], linked.effects[..., None, :], 0.0)
+    return balanced
 
 
 def row_means(column: Floats) -> Floats:
-    """(n,) mean of what is there in each row; NaN where nothing is."""
+    """(..., n) mean of what is there in each row of (..., n, S); NaN where nothing is."""
     present = np.isfinite(column)
-    counts = present.sum(axis=1)
-    sums = np.where(present, column, 0.0).sum(axis=1)
+    if present.all():
+        whole: Floats = column.mean(axis=-1)
+        return whole
+    counts = present.sum(axis=-1)
+    sums = np.where(present, column, 0.0).sum(axis=-1)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

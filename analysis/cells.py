@@ -9,8 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.balance import Balance, balance, row_means
-from analysis.table import Axis, Table
-from search_spaces.dimensions import transform
+from analysis.failures import failed_rows, failure_note
+from analysis.table import Axis, Table, TableError
+from search_spaces.dimensions import Scale
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -28,7 +29,7 @@ class Cells:
 
     Args:
         outcome_name: the column of the outcome.
-        axes: the varying axes, in the order of the columns of `settings`.
+        axes: the axes with more than one value, in the order of the columns of `settings`.
         settings: (n, axes) the axis values of each configuration, sorted.
         points: (n, d) the same on transformed axes, ranges mapped to [0, 1].
         blocks: (n,) which batch size: runs of a batch size and seed see the same batches.
@@ -38,7 +39,8 @@ class Cells:
         chosen_on: name of that column.
         failed: (n, S) whether the trial failed.
         sign: 1, or -1 where a smaller outcome is better.
-        floor: the floor times `sign`.
+        floor: the floor times `sign`; NaN where none is declared and no trial of the data set ended well.
+        note: which failures ended well by their own account; mostly empty.
     """
 
     dataset: str
@@ -54,6 +56,7 @@ class Cells:
     failed: Bools
     sign: float
     floor: float
+    note: str = ""
 
     @property
     def num_configs(self) -> int:
@@ -87,13 +90,16 @@ class Cells:
 
     @cached_property
     def chosen(self) -> int:
-        """The setting chosen on all seeds: the configuration with the best mean of the selection column."""
+        """The configuration with the best mean of the selection column over all seeds; 0 where no mean is known."""
         scores = row_means(balance(self.selection, self.failed, self.blocks).column)
-        return int(np.nanargmax(scores if np.isfinite(scores).any() else self.means))
+        known = scores if np.isfinite(scores).any() else self.means
+        return int(np.argmax(np.nan_to_num(known, nan=-np.inf)))
 
     @property
     def chosen_setting(self) -> dict[str, float | int | str]:
-        """The values of the axes at the setting chosen on all seeds."""
+        """The values of the axes at the setting chosen on all seeds; empty where no trial ended well."""
+        if not np.isfinite(self.means).any():
+            return {}
         row = self.settings.iloc[[self.chosen]]
         return {axis.name: row[axis.name].item() for axis in self.axes}
 
@@ -101,30 +107,42 @@ class Cells:
 def cells(table: Table, dataset: str, family: str, outcome: str) -> Cells | None:
     """Arrange the trials of one family; None where no trial has this outcome.
 
-    Failures enter at the floor, `stopped` rows are left out, and an infinite outcome counts as a failure.
+    Failures enter at the floor, `stopped` rows are left out, and an infinite outcome counts as a failure, as does
+    a missing one of a trial that ended well where it is the table's own. A family of which all trials failed is
+    there. For instance:
+
+        family = cells(table, "digits", "nt_xent", "linear_top1")
+
+    Raises:
+        TableError: a configuration ran twice with the same seed, and the outcomes differ.
     """
     trials = table.trials
     of_dataset = trials["dataset"] == dataset
     rows = trials[of_dataset & (trials["family"] == family) & (trials["status"] != "stopped")]
-    axes = table.axes.get(family, ())
+    axes = tuple(axis for axis in table.axes.get(family, ()) if axis.varies)
     names = [axis.name for axis in axes]
-    rows = rows.sort_values([*names, "seed"], kind="stable", ignore_index=True)
-    chosen_on = table.selection_of(dataset, outcome)
-    values, failed = _column(table, rows, (rows["status"] != "ok").to_numpy(), dataset, outcome)
-    selection = values if chosen_on == outcome else _column(table, rows, failed, dataset, chosen_on)[0]
-    if not np.isfinite(values).any():
+    tie = [table.outcome] if table.outcome in rows else []
+    rows = rows.sort_values([*names, "seed", *tie], kind="stable", ignore_index=True)
+    failed = failed_rows(table, rows)
+    values, failed_here = _column(table, rows, failed, dataset, outcome)
+    # Where no trial ended well and no floor is declared, failures are there without a value.
+    present = np.isfinite(values) | (failed_here if outcome == table.outcome else False)
+    if not present.any():
         return None
+    chosen_on = table.selection_of(dataset, outcome)
+    selection = values if chosen_on == outcome else _column(table, rows, failed_here, dataset, chosen_on)[0]
     keys, order = _configurations(rows, names)
     # Every family of a data set has the same columns, so that their trials can be paired.
-    seeds = np.unique(trials.loc[of_dataset, "seed"].to_numpy())
+    seeds = np.sort(trials.loc[of_dataset, "seed"].unique())
     columns = np.searchsorted(seeds, rows["seed"].to_numpy())
+    _check_repeated(rows, order * len(seeds) + columns, values, names)
 
     def arranged(column: Floats) -> Floats:
         array = np.full((len(keys), len(seeds)), np.nan)
-        array[order, columns] = np.where(np.isfinite(values), column, np.nan)
+        array[order[present], columns[present]] = column[present]
         return array
 
-    kept = np.flatnonzero(np.isfinite(arranged(values)).any(axis=1))
+    kept = np.unique(order[present])
     settings = keys.iloc[kept].reset_index(drop=True)
     smaller_is_better = outcome == FAILED or table.direction_of(outcome) == "minimize"
     sign = -1.0 if smaller_is_better else 1.0
@@ -139,9 +157,10 @@ def cells(table: Table, dataset: str, family: str, outcome: str) -> Cells | None
         outcome=sign * arranged(values)[kept],
         selection=sign * arranged(selection)[kept],
         chosen_on=chosen_on,
-        failed=arranged(failed.astype(float))[kept] > 0,
+        failed=arranged(failed_here.astype(float))[kept] > 0,
         sign=sign,
         floor=sign * (1.0 if outcome == FAILED else table.floor_of(dataset, outcome)),
+        note=failure_note(table, rows),
     )
 
 
@@ -169,18 +188,38 @@ def unit_points(settings: pd.DataFrame, axes: Sequence[Axis]) -> Floats:
 def unit_coordinate(values: Floats, axis: Axis) -> Floats:
     """Where values of a numeric axis lie between its ends, on its scale."""
     scale = axis.scale or "linear"
-    low, high = transform(axis.low, scale), transform(axis.high, scale)
-    return np.array([(transform(float(value), scale) - low) / (high - low) for value in values])
+    low, high = _transformed(np.array([axis.low, axis.high]), scale)
+    return np.asarray((_transformed(np.asarray(values, dtype=float), scale) - low) / (high - low))
 
 
 def axis_values(coordinates: Floats, axis: Axis) -> Floats:
     """The inverse of `unit_coordinate`."""
     scale = axis.scale or "linear"
-    low, high = transform(axis.low, scale), transform(axis.high, scale)
+    low, high = _transformed(np.array([axis.low, axis.high]), scale)
     inner = low + np.asarray(coordinates) * (high - low)
     if scale == "linear":
-        return inner
-    return np.exp2(inner) if scale == "log2" else np.exp(inner)
+        return np.asarray(inner)
+    return np.asarray(np.exp2(inner) if scale == "log2" else np.exp(inner))
+
+
+def _transformed(values: Floats, scale: Scale) -> Floats:
+    if scale == "linear":
+        return values
+    return np.log2(values) if scale == "log2" else np.log(values)
+
+
+def _check_repeated(rows: pd.DataFrame, cell: NDArray[np.intp], values: Floats, names: list[str]) -> None:
+    """Rows are sorted by cell and outcome."""
+    same = (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
+    differ = np.flatnonzero((cell[1:] == cell[:-1]) & ~same)
+    if not len(differ):
+        return
+    first = rows.iloc[differ[0]]
+    setting = ", ".join(f"{name}={first[name]}" for name in names)
+    raise TableError(
+        f"{first['family']}: {setting or 'its one configuration'} with seed {first['seed']}: expected one outcome, got "
+        f"{values[differ[0]]:g} and {values[differ[0] + 1]:g}"
+    )
 
 
 def _column(table: Table, rows: pd.DataFrame, failed: Bools, dataset: str, name: str) -> tuple[Floats, Bools]:

@@ -2,57 +2,78 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import stats
 
 from analysis.cells import Cells, cells
-from analysis.crossfit import choose_best
-from analysis.labels import counted
+from analysis.comparison_measures import measure_differences, paired_shares
+from analysis.exploratory import only_exploratory, split
+from analysis.means import Mean, crossed_mean, seed_mean
+from analysis.pairs import PROFILES, Pairs, Profile, pairs
 from analysis.table import Table
+from analysis.verdicts import FEWEST_PAIRS, FEWEST_SEEDS, VERDICTS, TTest, adjusted, verdict
 
-Floats = NDArray[np.float64]
-Profile = Literal["mean", "best"]
+__all__ = ["COLUMNS", "VERDICTS", "compare", "paired_differences", "paired_mean"]
 
 COLUMNS = (
     "dataset", "outcome", "family", "against", "profile", "measure", "difference", "low", "high", "p", "p_adjusted",
     "verdict", "n_pairs", "n_seeds", "reason",
 )  # fmt: skip
 
-PROFILES: tuple[Profile, ...] = ("mean", "best")
-"""What stands for a family at a shared setting: the mean over its own axes, or their best, chosen on other seeds."""
 
-VERDICTS = ("better", "non-inferior", "equivalent", "undecided", "worse")
+def compare(table: Table, *, seed: int) -> pd.DataFrame:
+    """Every family against the reference: the rows of comparisons.csv.
 
-FEWEST_PAIRS, FEWEST_SEEDS, MOST_SEEDS = 6, 3, 1000
+    By `measure`: `difference`, the paired differences of `paired_differences`, on which verdicts rest;
+    `near_optimal_mass_<tolerance>` and `normalised_regret`, differences of robustness
+    (`comparison_measures.measure_differences`); `probability_of_improvement` and `sign_flip`
+    (`comparison_measures.paired_shares`). In a notebook:
+
+        found = compare(table, seed=0)
+        found[found["measure"] == "difference"].set_index(["family", "profile"])["verdict"]
+
+    Args:
+        seed: of the simulated data sets and the sign flips.
+
+    Returns:
+        Columns `COLUMNS`. `profile` says what stands for a family: the `mean` or the `best` of its own axes, or,
+        of a difference of robustness, its `own` best or the `common` one from which both are measured. p is
+        adjusted by Holm's method over families within a data set, profile and measure. No rows without a
+        reference.
+    """
+    kept, _ = split(table)
+    rows = paired_differences(kept) + _exploratory_rows(table)
+    rows += measure_differences(kept, seed=seed) + paired_shares(kept, seed=seed)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def compare(table: Table) -> pd.DataFrame:
+def paired_differences(table: Table) -> list[dict[str, Any]]:
     """Paired differences of every family from the reference, with a verdict.
 
     With d(x, s) the difference at shared setting x and seed s, and d_s its mean over x:
 
         difference = mean_s d_s,    interval: +- t(S - 1) sd(d_s) / sqrt(S)
 
-    The settings of a grid are fixed, so the seeds alone are the sample. The margin is `table.equivalence`.
-    In this order: the 90 % interval inside +-margin is `equivalent`; the 95 % interval above 0 `better`, below 0
-    `worse`, above -margin `non-inferior`; else `undecided`, with how many seeds more would decide.
+    The settings of a grid are fixed, so the seeds alone are the sample. In scattered designs settings are a
+    sample too: error^2 = max(MS_x + MS_s - MS_xs, MS_x, MS_s) / (n S) with Satterthwaite's degrees of freedom.
+    The margin is `table.equivalence`. In this order: the 90 % interval inside +-margin is `equivalent`; the
+    95 % interval above 0 `better`, below 0 `worse`, above -margin `non-inferior`; else `undecided`, with how
+    many seeds more would decide.
 
     Returns:
         A row a family and profile (columns `COLUMNS`), differences in the outcome's unit and direction; p from
-        the t distribution, adjusted by Holm's method within a profile. NaN with a reason where settings are a
-        sample, or there are fewer than 3 seeds or 6 pairs. No rows without a reference.
+        the t distribution, adjusted by Holm's method within a profile. NaN with a reason where there are fewer
+        than 3 seeds or 6 pairs.
     """
-    rows = [
-        row
-        for dataset in table.datasets
-        for profile in PROFILES
-        for row in _adjusted(list(_rows(table, dataset, profile)))
+    return [
+        row for dataset in table.datasets for profile in PROFILES for row in adjusted(_rows(table, dataset, profile))
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def paired_mean(found: Pairs, *, sampled: bool) -> Mean:
+    """The mean of paired differences with the error that section 6 gives it."""
+    return (crossed_mean if sampled else seed_mean)(found.differences)
 
 
 def _rows(table: Table, dataset: str, profile: Profile) -> Iterator[dict[str, Any]]:
@@ -64,83 +85,54 @@ def _rows(table: Table, dataset: str, profile: Profile) -> Iterator[dict[str, An
     for family in table.axes:
         found = cells(table, dataset, family, table.outcome) if family != table.reference else None
         if found is not None:
-            labels = {"dataset": dataset, "outcome": table.outcome, "family": family, "against": table.reference}
-            labels |= {"profile": profile, "measure": "difference"}
-            yield labels | _difference(table, found, reference, profile)
+            yield _labels(table, dataset, family, profile) | _difference(table, found, reference, profile)
+
+
+def _exploratory_rows(table: Table) -> list[dict[str, Any]]:
+    """What is not compared since a search chose its settings: a mean over them says nothing."""
+    if table.reference is None:
+        return []
+    searched = set(only_exploratory(table))
+    unknown = _undecided("adaptive design") | {"p_adjusted": math.nan, "n_pairs": 0, "n_seeds": 0}
+    return [
+        _labels(table, dataset, family, profile) | unknown
+        for dataset in table.datasets
+        for profile in PROFILES
+        for family in table.axes
+        if family != table.reference and searched & {(dataset, family), (dataset, table.reference)}
+    ]
+
+
+def _labels(table: Table, dataset: str, family: str, profile: Profile) -> dict[str, Any]:
+    return {
+        "dataset": dataset, "outcome": table.outcome, "family": family, "against": table.reference,
+        "profile": profile, "measure": "difference",
+    }  # fmt: skip
 
 
 def _difference(table: Table, family: Cells, reference: Cells, profile: Profile) -> dict[str, Any]:
-    ours, theirs = (_profiled(one, table.shared, profile) for one in (family, reference))
-    settings = [key for key in ours if key in theirs]
-    pairs = np.array([ours[key] - theirs[key] for key in settings]).reshape(len(settings), family.outcome.shape[1])
-    complete = np.isfinite(pairs).all(axis=0)
-    pairs = pairs[:, complete]
-    count = {"n_pairs": pairs.size, "n_seeds": pairs.shape[1]}
-    if table.design != "grid":
-        return _undecided("the settings are a sample: no paired comparison") | count
-    if pairs.shape[1] < FEWEST_SEEDS or pairs.size < FEWEST_PAIRS:
-        return _undecided(f"fewer than {FEWEST_SEEDS} seeds or {FEWEST_PAIRS} pairs") | count
-    per_seed = pairs.mean(axis=0)
-    mean, error = float(per_seed.mean()), float(per_seed.std(ddof=1)) / math.sqrt(len(per_seed))
-    df = len(per_seed) - 1
-    half = float(stats.t.ppf(0.975, df)) * error
-    p = float(2 * stats.t.sf(abs(mean) / error, df)) if error > 0 else float(mean == 0)
-    verdict, reason = _verdict(mean, error, df, margin=table.equivalence)
-    sign = family.sign
-    low, high = sorted((sign * (mean - half), sign * (mean + half)))
-    found = {"difference": sign * mean, "low": low, "high": high, "p": p, "verdict": verdict, "reason": reason}
-    return found | count
+    found = pairs(family, reference, shared=table.shared, profile=profile)
+    count = {"n_pairs": found.differences.size, "n_seeds": found.num_seeds}
+    if found.num_seeds < FEWEST_SEEDS or found.differences.size < FEWEST_PAIRS:
+        reason = f"fewer than {FEWEST_SEEDS} seeds or {FEWEST_PAIRS} pairs"
+        return _undecided(_joined(reason, found.note)) | count
+    mean = paired_mean(found, sampled=table.design != "grid")
+    if math.isnan(mean.error):
+        return _undecided(_joined(mean.reason, found.note)) | count
+    fixed = seed_mean(found.differences)
+    test = TTest(mean.estimate, mean.error, mean.df, found.num_seeds, max(mean.error**2 - fixed.error**2, 0.0))
+    words, reason = verdict(test, margin=table.equivalence)
+    ends = [family.sign * (test.mean + side * test.half_width(0.95)) for side in (-1, 1)]
+    return count | {
+        "difference": family.sign * test.mean, "low": min(ends), "high": max(ends), "p": test.p, "verdict": words,
+        "reason": _joined(reason, found.note),
+    }  # fmt: skip
 
 
-def _profiled(family: Cells, shared: tuple[str, ...], profile: Profile) -> dict[tuple[Any, ...], Floats]:
-    """Shared setting -> the family's outcome there, by seed; larger is better."""
-    names = [name for name in family.settings.columns if name in shared]
-    keys = (
-        [tuple(row) for row in family.settings[names].itertuples(index=False)] if names else [()] * family.num_configs
-    )
-    found = {}
-    for key in dict.fromkeys(keys):
-        rows = np.array([other == key for other in keys])
-        outcome, selection = family.outcome[rows], family.selection[rows]
-        if profile == "best":
-            found[key] = choose_best(selection, outcome).values
-        else:
-            # A seed with a missing trial has no mean over all of the family's settings.
-            found[key] = outcome.mean(axis=0)
-    return found
-
-
-def _verdict(mean: float, error: float, df: int, *, margin: float) -> tuple[str, str]:
-    verdict = _decided(mean, error, df, margin=margin)
-    if verdict is not None:
-        return verdict, ""
-    seeds, deviation = df + 1, error * math.sqrt(df + 1)
-    for count in range(seeds + 1, MOST_SEEDS):
-        if _decided(mean, deviation / math.sqrt(count), count - 1, margin=margin) is not None:
-            return "undecided", f"about {counted(count - seeds, 'more seed')} would decide it"
-    return "undecided", f"more than {MOST_SEEDS} seeds would be needed"
-
-
-def _decided(mean: float, error: float, df: int, *, margin: float) -> str | None:
-    """The verdict on a difference with this standard error; None where there is none."""
-    half = float(stats.t.ppf(0.975, df)) * error
-    if abs(mean) + float(stats.t.ppf(0.95, df)) * error < margin:
-        return "equivalent"
-    if abs(mean) > half:
-        return "better" if mean > 0 else "worse"
-    return "non-inferior" if mean - half > -margin else None
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
 
 
 def _undecided(reason: str) -> dict[str, Any]:
     numbers = dict.fromkeys(("difference", "low", "high", "p"), math.nan)
     return numbers | {"verdict": "undecided", "reason": reason}
-
-
-def _adjusted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """With Holm's adjusted p: the k-th smallest of m times m - k + 1, never below a smaller one's."""
-    known = sorted((row for row in rows if math.isfinite(row["p"])), key=lambda row: float(row["p"]))
-    largest = 0.0
-    for rank, row in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * row["p"]))
-        row["p_adjusted"] = largest
-    return [{"p_adjusted": math.nan, **row} for row in rows]

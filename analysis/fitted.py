@@ -1,5 +1,6 @@
 """One family with its noise model and its surface shrunk towards its neighbours."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,8 @@ from numpy.typing import NDArray
 
 from analysis.balance import balance, row_means
 from analysis.cells import FAILED, Cells
+from analysis.grids import level_codes
+from analysis.shrinkage import shrink_grid
 from analysis.statistics import Noise, failure_variances, fit_noise
 from analysis.surrogate import Surrogate, fit_surrogate
 
@@ -53,11 +56,17 @@ class Fitted:
     selection: Surface
 
 
-def fit_family(family: Cells, *, seed: int) -> Fitted:
-    """Fit noise and surface of both columns; the same column is fitted once."""
-    outcome = _surface(family, family.outcome, seed)
+def fit_family(family: Cells, *, seed: int, sampled: bool = False) -> Fitted:
+    """Fit noise and surface of both columns; the same column is fitted once.
+
+    Args:
+        seed: of the surrogate's draw and restarts.
+        sampled: whether configurations are scattered; else they are cells of a grid, where means are shrunk by
+            the terms of their analysis of variance and not by a surrogate.
+    """
+    outcome = _surface(family, family.outcome, seed, sampled)
     same = np.array_equal(family.outcome, family.selection, equal_nan=True)
-    return Fitted(family, outcome, outcome if same else _surface(family, family.selection, seed))
+    return Fitted(family, outcome, outcome if same else _surface(family, family.selection, seed, sampled))
 
 
 def family_noise(family: Cells, outcome: str) -> tuple[Noise, Floats]:
@@ -82,7 +91,7 @@ def _noise(family: Cells, column: Floats) -> Noise:
     return fit_noise(column, family.blocks) if noise.df_residual + noise.df_block < 1 else noise
 
 
-def _surface(family: Cells, column: Floats, seed: int) -> Surface:
+def _surface(family: Cells, column: Floats, seed: int, sampled: bool) -> Surface:
     noise = _noise(family, column)
     level = balance(column, family.failed, family.blocks)
     # A configuration without any score on the column counts one run, so that nothing is divided by 0.
@@ -96,7 +105,13 @@ def _surface(family: Cells, column: Floats, seed: int) -> Surface:
     if well.any():
         means = row_means(fine)[well]
         spread = noise.residual * (1 / successes[well] + level.inflation[well])
-        successful[well], error[well] = _shrunk(family.points[well], means, spread, seed=seed)
+        if not np.any(spread > 0) or len(means) < LEAST_CONFIGURATIONS:
+            successful[well], error[well] = means, np.sqrt(spread)
+        elif sampled or _is_sparse(family):
+            successful[well], error[well] = _smoothed(family.points[well], means, spread, seed=seed)
+        else:
+            shrunken = shrink_grid(level_codes(family.settings)[well], means, spread)
+            successful[well], error[well] = shrunken.expected, shrunken.error
     return Surface(
         noise=noise,
         runs=runs,
@@ -109,14 +124,17 @@ def _surface(family: Cells, column: Floats, seed: int) -> Surface:
     )
 
 
-def _shrunk(points: Floats, means: Floats, noise: Floats, *, seed: int) -> tuple[Floats, Floats]:
-    """Posterior mean and standard deviation at every configuration.
+def _is_sparse(family: Cells) -> bool:
+    """Whether fewer than half of the cells of the grid have trials."""
+    return 2 * family.num_configs < math.prod(family.settings[name].nunique() for name in family.settings)
+
+
+def _smoothed(points: Floats, means: Floats, noise: Floats, *, seed: int) -> tuple[Floats, Floats]:
+    """Posterior mean and standard deviation at every configuration of a scattered design.
 
     Where the process rests on a draw, each mean is shrunk towards its prediction by the share of the scatter
     around the predictions that noise does not explain.
     """
-    if not np.any(noise > 0) or len(means) < LEAST_CONFIGURATIONS:
-        return means, np.sqrt(noise)
     surrogate = fit_surrogate(points, means, noise, seed=seed, restarts=1)
     predicted = surrogate.mean(points)
     if len(surrogate.drawn) == len(points):

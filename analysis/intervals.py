@@ -1,6 +1,7 @@
 """A number with its interval, how it came about, and why it is missing where it is."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,10 @@ from analysis.statistics import CONFIDENCE, Noise, t_quantile
 Floats = NDArray[np.float64]
 
 _ONE_SEED, _UNKNOWN = "no interval: one seed", "no interval: unknown noise"
+
+
+UNDERCOVERS: Mapping[str, str] = {}
+"""Measure -> what is known of an interval that covers less often than 95 %, by simulation."""
 
 
 @dataclass(frozen=True)

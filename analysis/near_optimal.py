@@ -63,33 +63,40 @@ def shortfall(
     if np.ptp(shares, axis=0).any():
         df = (noise.df_residual, min(noise.df_between, noise.df_seed))
     within, between = (_range_quantile(confidence, len(means), value) for value in df)
-    low, high = np.zeros(len(means)), np.zeros(len(means))
-    kinds, kind = np.unique(np.column_stack([blocks, error]), axis=0, return_inverse=True)
-    squares = np.sum(shares**2, axis=1)
-    for index, (block, variance) in enumerate(kinds):
-        members = np.flatnonzero(kind.ravel() == index)
-        same, here = blocks == block, members[0]
-        apart = noise.block * (squares + squares[here]) + noise.seed * np.sum((shares - shares[here]) ** 2, axis=1)
-        spread = error + variance + np.where(same, 0.0, apart)
+    kinds, first, kind = np.unique(np.column_stack([blocks, error]), axis=0, return_index=True, return_inverse=True)
+    kind, share = kind.ravel(), shares[first]
+    squares, (block, variance) = np.sum(share**2, axis=1), kinds.T
+    best, second, top = _two_best(means, kind, len(kinds))
+    low, high, high_of_top = np.empty((3, len(kinds)))
+    for here in range(len(kinds)):
+        same = block == block[here]
+        apart = noise.block * (squares + squares[here]) + noise.seed * np.sum((share - share[here]) ** 2, axis=1)
+        spread = variance + variance[here] + np.where(same, 0.0, apart)
         width = _width(np.where(same, within, between), spread)
-        rival = _best_but_oneself(means, members)
-        low = np.fmax(low, rival - means - width)
-        high = np.maximum(high, np.where(np.isfinite(rival), rival - means + width, 0.0))
-    return Shortfall(low, high, df)
+        low[here] = np.nanmax(np.append(best - width, -np.inf))
+        high[here] = np.max(best + width)
+        # The best of a kind is no rival of itself.
+        rivals = np.where(np.arange(len(kinds)) == here, second, best)
+        reach = rivals + width
+        high_of_top[here] = np.max(reach[np.isfinite(rivals)], initial=means[top[here]])
+    upper = high[kind]
+    upper[top] = high_of_top
+    return Shortfall(np.maximum(low[kind] - means, 0.0), np.maximum(upper - means, 0.0), df)
+
+
+def _two_best(means: Floats, kind: NDArray[np.intp], count: int) -> tuple[Floats, Floats, NDArray[np.intp]]:
+    """The best mean of each kind, the second best (-inf where there is none), and where the best is."""
+    order = np.lexsort((-means, kind))
+    starts = np.searchsorted(kind[order], np.arange(count))
+    top = order[starts]
+    after = np.minimum(starts + 1, len(order) - 1)
+    has_second = (after > starts) & (kind[order[after]] == np.arange(count))
+    return means[top], np.where(has_second, means[order[after]], -np.inf), top
 
 
 def _width(quantile: Floats, spread: Floats) -> Floats:
     """Half-width; 0 without noise, NaN where noise is unknown or has no degrees of freedom."""
     return quantile * np.sqrt(spread / 2)
-
-
-def _best_but_oneself(means: Floats, members: NDArray[np.intp]) -> Floats:
-    """(n,) the best mean among some configurations other than the one itself; -inf where there is none."""
-    rival = np.full(len(means), means[members].max())
-    first = members[int(np.argmax(means[members]))]
-    others = members[members != first]
-    rival[first] = means[others].max() if len(others) else -np.inf
-    return rival
 
 
 def _range_quantile(confidence: float, count: int, df: float) -> float:

@@ -6,82 +6,102 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.cells import FAILED, Cells, all_cells, unit_points
+from analysis.cells import FAILED, Cells, all_cells
 from analysis.fitted import LEAST_CONFIGURATIONS, family_noise
-from analysis.intervals import Estimate, around, rate
-from analysis.surfaces import average, cell_summary, evaluation_points, neighbours
+from analysis.intervals import Estimate, around, missing, rate
+from analysis.means import mean_interval
+from analysis.smooth import at_values, averages, evaluation_points, neighbours, parts
 from analysis.surrogate import fit_surrogate
 from analysis.table import Axis, Table
 
-COLUMNS = ("dataset", "outcome", "family", "axis", "value", "estimate", "low", "high", "n")
+COLUMNS = ("dataset", "outcome", "family", "axis", "value", "estimate", "low", "high", "n", "method", "reason")
 
 
-def profiles(table: Table, outcome: str, *, seed: int = 0) -> pd.DataFrame:
+def profiles(table: Table, outcome: str, *, seed: int) -> pd.DataFrame:
     """Every family's profile along each of its axes.
 
-    On grids the mean of all trials at a level; in scattered designs a Gaussian process averaged over the
-    sampled values of the other axes. Intervals: the noise model's standard error, what all runs of a seed
-    share included, and Student's t with S - 1 degrees of freedom; Clopper and Pearson's for `failed` on
-    grids.
+    On grids the mean of all trials at a level, with Student's interval of the seeds' means (Clopper and
+    Pearson's for `failed`). In scattered designs a Gaussian process averaged over the sampled values of the
+    other axes; its posterior variance and what all runs of a seed share, with S - 1 degrees of freedom. In a
+    notebook:
+
+        found = profiles(table, "linear_top1", seed=0)
+        found[found["axis"] == "temperature"].set_index("value")[["estimate", "low", "high"]]
 
     Args:
         outcome: a numeric outcome column, or `failed`.
         seed: of the surrogate's restarts.
 
     Returns:
-        A row a point: dataset, outcome, family, axis, value, estimate, low, high, n (trials behind it). low
-        and high are NaN with one seed.
+        A row a point: dataset, outcome, family, axis, value, estimate, low, high, n (trials behind it), method,
+        reason. low and high are NaN with one seed; all are with fewer than 5 scattered configurations. The method
+        of a family whose settings a search chose ends in `exploratory`.
     """
     rows = [
-        {"dataset": dataset, "outcome": outcome, "family": family.family, "axis": axis.name, **row}
-        for dataset in table.datasets
-        for family in all_cells(table, dataset, outcome)
-        for axis, points in _profiles(table, family, outcome, seed)
+        {
+            **row,
+            "dataset": dataset,
+            "outcome": outcome,
+            "family": family.family,
+            "axis": axis.name,
+            "method": row["method"] + mark if row["method"] else "",
+        }
+        for part, mark in parts(table)
+        for dataset in part.datasets
+        for family in all_cells(part, dataset, outcome)
+        for axis, points in _profiles(part, family, outcome, seed)
         for row in points
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _profiles(table: Table, family: Cells, outcome: str, seed: int) -> Iterator[tuple[Axis, Iterator[dict[str, Any]]]]:
-    for axis in family.axes:
-        if table.design == "grid":
-            yield axis, _levels(family, axis, outcome)
-        elif family.num_configs >= LEAST_CONFIGURATIONS:
-            yield axis, _smooth(family, axis, outcome, seed)
+    if table.design == "grid":
+        yield from ((axis, _levels(family, axis, outcome)) for axis in family.axes)
+    elif family.num_configs >= LEAST_CONFIGURATIONS:
+        yield from _smooth(family, outcome, seed)
+    else:
+        few = missing(f"{family.num_configs} configurations are too few")
+        yield from ((axis, iter([_row(np.nan, few, _trials(family))])) for axis in family.axes)
 
 
 def _levels(family: Cells, axis: Axis, outcome: str) -> Iterator[dict[str, Any]]:
-    noise, variances = family_noise(family, outcome)
+    values = family.settings[axis.name].to_numpy()
     for level in axis.levels:
-        inside = (family.settings[axis.name] == level).to_numpy()
+        inside = values == level
         if not inside.any():
             continue
-        cell = cell_summary(family, inside, noise, variances)
         present = np.isfinite(family.outcome[inside])
         if outcome == FAILED:
             found = rate(family.failed[inside], present, sampled=False)
         else:
-            seeds = int(present.any(axis=0).sum())
-            found = around(cell["estimate"], cell["standard_error"], seeds=seeds, method="cell mean")
-        yield _row(level, found, cell["n"])
+            found = mean_interval(family.outcome[inside]).flipped(family.sign)
+        yield _row(level, found, int(present.sum()))
 
 
-def _smooth(family: Cells, axis: Axis, outcome: str, seed: int) -> Iterator[dict[str, Any]]:
+def _smooth(family: Cells, outcome: str, seed: int) -> Iterator[tuple[Axis, Iterator[dict[str, Any]]]]:
     noise, variances = family_noise(family, outcome)
-    means = family.means
-    fit = fit_surrogate(family.points, means, variances, seed=seed)
+    fit = fit_surrogate(family.points, family.means, variances, seed=seed)
     common = float(np.nan_to_num((noise.seed + noise.block) / family.num_seeds))
-    least, most = (0.0, 1.0) if outcome == FAILED else (-np.inf, np.inf)
-    others = neighbours(family, seed=seed)
-    for value in evaluation_points(family, axis):
-        at = unit_points(others.assign(**{axis.name: value}), family.axes)
-        mean, variance = average(fit, at)
-        found = around(
-            family.sign * mean, float(np.sqrt(variance + common)), seeds=family.num_seeds,
-            method="gaussian process", least=least, most=most,
-        )  # fmt: skip
-        yield _row(value, found, int(np.isfinite(family.outcome).sum()))
+    least, most = (-1.0, 0.0) if outcome == FAILED else (-np.inf, np.inf)
+    points = neighbours(family, seed=seed)
+
+    def along(axis: Axis) -> Iterator[dict[str, Any]]:
+        values = evaluation_points(family, axis)
+        means, variance = averages(fit, at_values(points, family.axes, axis, values))
+        for value, mean, error in zip(values, means.tolist(), np.sqrt(variance + common).tolist(), strict=True):
+            found = around(mean, error, seeds=family.num_seeds, method="gaussian process", least=least, most=most)
+            yield _row(value, found.flipped(family.sign), _trials(family))
+
+    return ((axis, along(axis)) for axis in family.axes)
+
+
+def _trials(family: Cells) -> int:
+    return int(np.isfinite(family.outcome).sum())
 
 
 def _row(value: float | int | str, found: Estimate, trials: int) -> dict[str, Any]:
-    return {"value": value, "estimate": found.estimate, "low": found.low, "high": found.high, "n": trials}
+    return {
+        "value": value, "estimate": found.estimate, "low": found.low, "high": found.high, "n": trials,
+        "method": found.method, "reason": found.reason,
+    }  # fmt: skip

@@ -5,35 +5,49 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import Cells, all_cells
+from analysis.cells import all_cells
 from analysis.labels import level
 from analysis.table import Table
 from analysis.untrained import untrained_mean, untrained_rows
 
+_NUMBERS = ("estimate", "low", "high")
+_COUNTS = ["n_configs", "n_seeds", "n_failed"]
+
 
 def scorecard(measures: pd.DataFrame, table: Table) -> pd.DataFrame:
-    """The `common` measures of every family, wide, the most robust first.
+    """The `common` measures of every family, wide, the most robust first. In a notebook:
+
+        card = scorecard(measures(table, seed=0), table)
+        card[["family", "best", "normalised_regret"]]
 
     Args:
         measures: what `analysis.robustness.measures` returned for this table.
 
     Returns:
-        A row a family and data set, by near-optimal mass at the middle tolerance, then by regret; the untrained
-        encoder comes last. Columns: dataset, family, is_baseline (whether it is untrained), best, plug_in_best,
-        near_optimal_mass_<tolerance> of each tolerance, normalised_regret, worst_case, seed_sd, failure_rate,
-        each with _low and _high unless it has none; n_configs, n_seeds, n_failed, best_setting (the one chosen
-        on all seeds).
+        A row a family and data set, by near-optimal mass at the middle tolerance, then by regret; families without
+        either come after those, the untrained encoder last. Columns: dataset, family, is_baseline (whether it is
+        untrained); of each measure with reference `common` its estimate, <measure>_low and <measure>_high, those
+        with a tolerance as near_optimal_mass_<tolerance>; n_configs, n_seeds, n_failed, best_setting (the one
+        chosen on all seeds).
     """
-    rows = []
-    for dataset in table.datasets:
-        for family in all_cells(table, dataset, table.outcome):
-            own = measures[(measures["dataset"] == dataset) & (measures["family"] == family.family)]
-            rows.append(_row(own, family, table))
-    middle = sorted(table.tolerances)[len(table.tolerances) // 2]
-    columns = ["dataset", _mass_column(middle), "normalised_regret", "family"]
-    frame = pd.DataFrame(rows)
+    common = measures[(measures["reference"] == "common") & (measures["family"] != "") & (measures["axis"] == "")]
+    common = common[common["dataset"].isin(table.datasets)]
+    names = list(_names(common))
+    common = common.assign(name=names)
+    keys = ["dataset", "family"]
+    wide = common.pivot(index=keys, columns="name", values=list(_NUMBERS))
+    order = [(number, name) for name in dict.fromkeys(names) for number in _NUMBERS]
+    wide = wide.reindex(columns=pd.MultiIndex.from_tuples(order)) if order else wide
+    wide.columns = pd.Index([name if number == "estimate" else f"{name}_{number}" for number, name in order])
+    counts = common[common["measure"] == "best"].set_index(keys)[_COUNTS]
+    frame = wide.join(counts).reset_index()
+    settings = _settings(table)
+    frame["best_setting"] = [settings.get(key, "") for key in zip(frame["dataset"], frame["family"], strict=True)]
+    frame.insert(2, "is_baseline", False)
     if len(frame):
-        frame = frame.sort_values(columns, ascending=[True, False, True, True], kind="stable", ignore_index=True)
+        middle = sorted(table.tolerances)[len(table.tolerances) // 2]
+        by = ["dataset", f"near_optimal_mass_{middle:g}", "normalised_regret", "family"]
+        frame = frame.sort_values(by, ascending=[True, False, True, True], kind="stable", ignore_index=True)
     untrained = [row for dataset in table.datasets for row in _untrained(table, dataset)]
     if not untrained:
         return frame
@@ -41,28 +55,18 @@ def scorecard(measures: pd.DataFrame, table: Table) -> pd.DataFrame:
     return pd.concat([frame, below.reindex(columns=frame.columns)], ignore_index=True) if len(frame) else below
 
 
-def _row(own: pd.DataFrame, family: Cells, table: Table) -> dict[str, Any]:
-    row: dict[str, Any] = {"dataset": family.dataset, "family": family.family, "is_baseline": False}
-    row |= _numbers(own, "best", "best")
-    row["plug_in_best"] = _numbers(own, "best_plug_in", "value")["value"]
-    for tolerance in sorted(table.tolerances):
-        found = own[(own["reference"] == "common") & (own["tolerance"] == tolerance)]
-        row |= _numbers(found, "near_optimal_mass", _mass_column(tolerance))
-    row |= _numbers(own[own["reference"] == "common"], "normalised_regret", "normalised_regret")
-    for measure in ("worst_case", "seed_sd", "failure_rate"):
-        row |= _numbers(own, measure, measure)
-    row |= {name: int(own[name].iloc[0]) for name in ("n_configs", "n_seeds", "n_failed")}
-    setting = ", ".join(f"{name}={level(value)}" for name, value in family.chosen_setting.items())
-    return row | {"best_setting": setting}
+def _names(rows: pd.DataFrame) -> Iterator[str]:
+    for measure, tolerance in zip(rows["measure"], rows["tolerance"], strict=True):
+        yield str(measure) if pd.isna(tolerance) else f"{measure}_{tolerance:g}"
 
 
-def _numbers(own: pd.DataFrame, measure: str, column: str) -> dict[str, float]:
-    found = own[own["measure"] == measure].iloc[0]
-    return {column: found["estimate"], f"{column}_low": found["low"], f"{column}_high": found["high"]}
-
-
-def _mass_column(tolerance: float) -> str:
-    return f"near_optimal_mass_{tolerance:g}"
+def _settings(table: Table) -> dict[tuple[str, str], str]:
+    """(data set, family) -> its chosen setting in words."""
+    return {
+        (dataset, found.family): ", ".join(f"{name}={level(value)}" for name, value in found.chosen_setting.items())
+        for dataset in table.datasets
+        for found in all_cells(table, dataset, table.outcome)
+    }
 
 
 def _untrained(table: Table, dataset: str) -> Iterator[dict[str, Any]]:

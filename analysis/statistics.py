@@ -135,23 +135,55 @@ def block_effects(outcome: Floats) -> BlockEffects | None:
     seeds = present.any(axis=0)
     if seeds.sum() < 2:
         return None
-    y, m = np.where(present, outcome, 0.0)[:, seeds], present[:, seeds].astype(float)
-    per_configuration, per_seed = m.sum(axis=1), m.sum(axis=0)
-    rows = per_configuration > 0
-    y, m, per_configuration = y[rows], m[rows], per_configuration[rows]
-    means = y.sum(axis=1) / per_configuration
-    normal = np.diag(per_seed) - m.T @ (m / per_configuration[:, None])
-    inverse = np.linalg.pinv(normal, hermitian=True, rcond=1e-10)
-    effects = inverse @ (m * (y - means[:, None])).sum(axis=0)
-    rank = round(float(np.trace(inverse @ normal)))
-    centred = (m * (y - means[:, None])) - m * (effects[None, :] - ((m @ effects) / per_configuration)[:, None])
-    full = np.full(outcome.shape[1], np.nan)
-    full[seeds] = effects
-    covariance = np.zeros((len(full), len(full)))
-    covariance[np.ix_(seeds, seeds)] = inverse
-    df = int(m.sum()) - len(m) - rank
+    linked = seed_effects(outcome)
+    m = present.astype(float)
+    centred = m * (np.where(present, outcome, 0.0) - linked.own[:, None] - linked.effects)
+    df = int(m.sum()) - int(present.any(axis=1).sum()) - int(linked.rank)
     squares = float(np.sum(centred**2)) if df > 0 else 0.0
-    return BlockEffects(full, covariance, squares, max(df, 0), rank == int(seeds.sum()) - 1)
+    effects = np.where(seeds, linked.effects, np.nan)
+    return BlockEffects(effects, linked.covariance, squares, max(df, 0), bool(linked.connected))
+
+
+@dataclass(frozen=True)
+class SeedEffects:
+    """Least squares for y(x, s) = own(x) + effect(s), of one table or of many at once (leading axes `...`).
+
+    Args:
+        own: (..., n) mean of each configuration at the average seed; 0 where it has no trial.
+        effects: (..., S) their sum is 0; 0 for absent seeds.
+        covariance: (..., S, S) their error covariance over the residual variance, with equal weights.
+        rank: (...,) number of effects that could be told apart.
+        connected: (...,) whether configurations that share seeds link all seeds that are there.
+    """
+
+    own: Floats
+    effects: Floats
+    covariance: Floats
+    rank: NDArray[np.intp]
+    connected: NDArray[np.bool_]
+
+
+def seed_effects(outcome: Floats, *, weights: Floats | None = None) -> SeedEffects:
+    """Fit configurations and seeds.
+
+    Args:
+        outcome: (..., n, S), NaN where there is no trial.
+        weights: (n,) of the configurations in the sum of squares; equal if None.
+    """
+    present = np.isfinite(outcome)
+    y, m = np.where(present, outcome, 0.0), present.astype(float)
+    weighted = m if weights is None else m * weights[:, None]
+    runs = np.maximum(m.sum(axis=-1), 1.0)
+    means = y.sum(axis=-1) / runs
+    normal = -np.swapaxes(weighted, -1, -2) @ (m / runs[..., None])
+    diagonal = np.arange(outcome.shape[-1])
+    normal[..., diagonal, diagonal] += weighted.sum(axis=-2)
+    inverse = np.linalg.pinv(normal, hermitian=True, rcond=1e-10)
+    right = (weighted * (y - means[..., None])).sum(axis=-2)
+    effects = (inverse @ right[..., None])[..., 0]
+    rank = np.rint(np.trace(inverse @ normal, axis1=-2, axis2=-1)).astype(np.intp)
+    own = means - (m @ effects[..., None])[..., 0] / runs
+    return SeedEffects(own, effects, inverse, rank, rank == present.any(axis=-2).sum(axis=-1) - 1)
 
 
 def _seed_variances(fits: list[BlockEffects], residual: float) -> tuple[float, float]:

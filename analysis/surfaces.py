@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import FAILED, Cells, all_cells, axis_values, cells, unit_coordinate, unit_points
+from analysis.cells import FAILED, Cells, all_cells, cells, unit_points
 from analysis.fitted import LEAST_CONFIGURATIONS, family_noise
+from analysis.groups import Summary, summaries
 from analysis.hull import inside_hull
-from analysis.statistics import Noise
-from analysis.surrogate import Surrogate, fit_surrogate, held_out_r2
+from analysis.smooth import at_values, averages, evaluation_points, neighbours, parts
+from analysis.surrogate import fit_surrogate, held_out_r2
 from analysis.table import Axis, Table
 
 Floats = NDArray[np.float64]
@@ -22,13 +23,11 @@ COLUMNS = (
     "seed_sd", "n", "method", "num_failed",
 )  # fmt: skip
 
-RESOLUTION = 41
-"""Points at which a surface is evaluated along a continuous axis."""
+OUTCOMES = ("z_effective_rank", "z_wasserstein")
+"""What has a surface beside the table's own outcome and the probability of failure, where it was measured."""
 
 TRUSTED_R2 = 0.3
 """A surrogate that explains less than this share of held-out cell means is marked."""
-
-_NEIGHBOURS = 64
 
 
 @dataclass(frozen=True)
@@ -54,12 +53,22 @@ def plane(axes: tuple[Axis, ...], *, shared: tuple[str, ...]) -> Plane | None:
     return Plane(x, y, tuple(axis for axis in axes if axis not in (x, y)))
 
 
-def surfaces(table: Table, outcome: str, *, seed: int = 0) -> pd.DataFrame:
+def outcomes_of(table: Table) -> tuple[str, ...]:
+    """The outcomes that have surfaces: the table's own, what it measured of `OUTCOMES`, `failed` if any did."""
+    measured = [name for name in OUTCOMES if name in table.trials and table.trials[name].notna().any()]
+    failed = [FAILED] if (~table.trials["status"].isin(["ok", "stopped"])).any() else []
+    return tuple(dict.fromkeys([table.outcome, *measured, *failed]))
+
+
+def surfaces(table: Table, outcome: str, *, seed: int) -> pd.DataFrame:
     """Every family's surface of one outcome.
 
-    On grids, cell means: the standard error is that of the noise model, the same seeds' common effect
-    included. In scattered designs, a Gaussian process at 41 points of a continuous axis, NaN outside the convex
-    hull of the sampled configurations.
+    On grids, cell means: of one configuration the standard error is that of the noise model, the same seeds'
+    common effect included; of several that of their mean over seeds. In scattered designs, a Gaussian process
+    at 41 points of a continuous axis, NaN outside the convex hull of the sampled configurations. In a notebook:
+
+        found = surfaces(table, "linear_top1", seed=0)
+        found[found["family"] == "nt_xent"].pivot(index="y", columns="x", values="estimate")
 
     Args:
         outcome: a numeric outcome column, or `failed` for the probability that a trial fails.
@@ -70,13 +79,15 @@ def surfaces(table: Table, outcome: str, *, seed: int = 0) -> pd.DataFrame:
         axis), others (`mean`: the other axes averaged under the reference measure; `best`: at the setting
         chosen on all seeds for the table's own outcome, only where there are others), estimate,
         standard_error, seed_sd (over seeds; pooled in scattered designs), n (trials), method, num_failed (of
-        them; 0 in scattered designs). NaN where there are too few trials.
+        them; 0 in scattered designs). NaN where there are too few trials. The method of a family whose settings a
+        search chose ends in `exploratory`.
     """
     rows = [
-        {"dataset": family.dataset, "outcome": outcome, "family": family.family, **row}
-        for dataset in table.datasets
-        for family in all_cells(table, dataset, outcome)
-        for row in _surface(table, family, outcome, seed)
+        {**row, "dataset": dataset, "outcome": outcome, "family": family.family, "method": row["method"] + mark}
+        for part, mark in parts(table)
+        for dataset in part.datasets
+        for family in all_cells(part, dataset, outcome)
+        for row in _surface(part, family, outcome, seed)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -84,9 +95,9 @@ def surfaces(table: Table, outcome: str, *, seed: int = 0) -> pd.DataFrame:
 def _surface(table: Table, family: Cells, outcome: str, seed: int) -> Iterator[dict[str, Any]]:
     axes = plane(family.axes, shared=table.shared)
     if axes is None:
-        every = np.ones(family.num_configs, dtype=bool)
-        cell = cell_summary(family, every, *family_noise(family, outcome))
-        yield {"x_axis": "", "x": np.nan, "y_axis": "", "y": np.nan, "others": "mean", **cell}
+        place = {"x_axis": "", "x": np.nan, "y_axis": "", "y": np.nan, "others": "mean"}
+        for cell in summaries(family, np.zeros(family.num_configs, dtype=np.intp), outcome):
+            yield {**place, **_cell(family, cell)}
         return
     # The same setting for every outcome, so that all surfaces at the best show the same trials.
     judged = family if outcome == table.outcome else cells(table, family.dataset, family.family, table.outcome)
@@ -99,37 +110,28 @@ def _surface(table: Table, family: Cells, outcome: str, seed: int) -> Iterator[d
 
 
 def _grid(family: Cells, axes: Plane, outcome: str, best: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    noise, variances = family_noise(family, outcome)
+    xs, ys = axes.x.levels, axes.y.levels if axes.y else (np.nan,)
+    column = pd.Index(xs).get_indexer(pd.Index(family.settings[axes.x.name]))
+    row = pd.Index(ys).get_indexer(pd.Index(family.settings[axes.y.name])) if axes.y else np.zeros_like(column)
+    group = np.where((column >= 0) & (row >= 0), column * len(ys) + row, -1)
     at_best = np.ones(family.num_configs, dtype=bool)
     for axis in axes.others:
         at_best &= (family.settings[axis.name] == best[axis.name]).to_numpy()
-    versions = [("mean", np.ones_like(at_best)), *([("best", at_best)] if axes.others else [])]
-    for others, kept in versions:
-        for x in axes.x.levels:
-            for y in axes.y.levels if axes.y else (np.nan,):
-                inside = kept & (family.settings[axes.x.name] == x).to_numpy()
-                if axes.y:
-                    inside &= (family.settings[axes.y.name] == y).to_numpy()
-                if inside.any():
-                    yield {"x": x, "y": y, "others": others, **cell_summary(family, inside, noise, variances)}
+    versions = [("mean", group), *([("best", np.where(at_best, group, -1))] if axes.others else [])]
+    for others, groups in versions:
+        for cell in summaries(family, groups, outcome):
+            place = {"x": xs[cell.group // len(ys)], "y": ys[cell.group % len(ys)], "others": others}
+            yield {**place, **_cell(family, cell)}
 
 
-def cell_summary(family: Cells, inside: NDArray[np.bool_], noise: Noise, variances: Floats) -> dict[str, Any]:
-    """Mean over some configurations, balanced over seeds, with the standard error of the noise model."""
-    outcome = family.outcome[inside]
-    seeds = np.isfinite(outcome).any(axis=0)
-    per_seed = np.nanmean(outcome[:, seeds], axis=0)
-    own = float(variances[inside].sum()) / int(inside.sum()) ** 2
-    # Blocks are batch sizes: where a cell spans several, their seed effects average out like any others.
-    blocks = len(np.unique(family.blocks[inside]))
-    common = (noise.seed + noise.block / blocks) / len(per_seed)
+def _cell(family: Cells, cell: Summary) -> dict[str, Any]:
     return {
-        "estimate": family.sign * float(family.means[inside].mean()) + 0.0,
-        "standard_error": float(np.sqrt(own + common)),
-        "seed_sd": float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else np.nan,
-        "n": int(np.isfinite(outcome).sum()),
+        "estimate": family.sign * cell.mean + 0.0,
+        "standard_error": cell.error,
+        "seed_sd": cell.seed_sd,
+        "n": cell.trials,
         "method": "cell mean",
-        "num_failed": int(family.failed[inside].sum()),
+        "num_failed": cell.failed,
     }
 
 
@@ -137,32 +139,28 @@ def _scattered(
     family: Cells, axes: Plane, outcome: str, best: Mapping[str, Any], seed: int
 ) -> Iterator[dict[str, Any]]:
     noise, variances = family_noise(family, outcome)
-    means = family.means
-    method = surrogate_method(family, means, variances, seed=seed)
+    method = surrogate_method(family, family.means, variances, seed=seed)
     enough = family.num_configs >= LEAST_CONFIGURATIONS
-    fit = fit_surrogate(family.points, means, variances, seed=seed) if enough else None
+    fit = fit_surrogate(family.points, family.means, variances, seed=seed) if enough else None
     common = np.nan_to_num((noise.seed + noise.block) / family.num_seeds)
-    summary = {
-        "seed_sd": float(np.sqrt(noise.total)),
-        "n": int(np.isfinite(family.outcome).sum()),
-        "method": method,
-        "num_failed": 0,
-    }
+    trials = int(np.isfinite(family.outcome).sum())
+    summary = {"seed_sd": float(np.sqrt(noise.total)), "n": trials, "method": method, "num_failed": 0}
     xs = evaluation_points(family, axes.x)
     ys = evaluation_points(family, axes.y) if axes.y else [np.nan]
     inside = inside_hull(family, axes.x, axes.y, xs, ys)
-    for others, settings in _others(family, axes, best, seed):
+    for others, points in _others(family, axes, best, seed):
+        along = at_values(points, family.axes, axes.y, ys)
         for column, x in enumerate(xs):
-            for row, y in enumerate(ys):
-                at = settings.assign(**{axes.x.name: x} | ({axes.y.name: y} if axes.y else {}))
-                estimate, variance = np.nan, np.nan
-                if fit is not None and inside[row, column]:
-                    estimate, variance = average(fit, unit_points(at, family.axes))
-                if outcome == FAILED:
-                    estimate = float(np.clip(estimate, -1.0, 0.0))
-                error = float(np.sqrt(variance + common))
-                place = {"x": x, "y": y, "others": others, "estimate": family.sign * estimate + 0.0}
-                yield {**place, "standard_error": error, **summary}
+            estimate, variance = np.full((2, len(ys)), np.nan)
+            if fit is not None:
+                estimate, variance = averages(fit, at_values(along, family.axes, axes.x, [x])[:, 0])
+            if outcome == FAILED:
+                estimate = np.clip(estimate, -1.0, 0.0)
+            shown = inside[:, column]
+            estimate = np.where(shown, family.sign * estimate + 0.0, np.nan)
+            error = np.where(shown, np.sqrt(variance + common), np.nan)
+            for y, value, spread in zip(ys, estimate.tolist(), error.tolist(), strict=True):
+                yield {"x": x, "y": y, "others": others, "estimate": value, "standard_error": spread, **summary}
 
 
 def surrogate_method(family: Cells, means: Floats, variances: Floats, *, seed: int) -> str:
@@ -175,31 +173,10 @@ def surrogate_method(family: Cells, means: Floats, variances: Floats, *, seed: i
     return f"gaussian process, held-out R2 {r2:.2f}" + (" (below .3: not to be trusted)" if r2 < TRUSTED_R2 else "")
 
 
-def evaluation_points(family: Cells, axis: Axis) -> list[float | int | str]:
-    """The levels of a list; 41 points over the sampled range of a continuous axis, even on its scale."""
-    if axis.levels:
-        return list(axis.levels)
-    sampled = unit_coordinate(family.settings[axis.name].to_numpy(dtype=float), axis)
-    return list(axis_values(np.linspace(sampled.min(), sampled.max(), RESOLUTION), axis))
-
-
-def average(fit: Surrogate, points: Floats) -> tuple[float, float]:
-    """Mean of a surrogate over some points, and the posterior variance of that mean."""
-    return float(fit.mean(points).mean()), max(float(fit.covariance(points).mean()), 0.0)
-
-
-def _others(family: Cells, axes: Plane, best: Mapping[str, Any], seed: int) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Settings whose other axes follow the reference measure, and those at the best configuration."""
+def _others(family: Cells, axes: Plane, best: Mapping[str, Any], seed: int) -> Iterator[tuple[str, Floats]]:
+    """(k, d) points whose other axes follow the reference measure, and that of the best configuration."""
     if not axes.others:
-        yield "mean", family.settings.iloc[:1]
+        yield "mean", family.points[:1]
         return
     yield "mean", neighbours(family, seed=seed)
-    yield "best", pd.DataFrame([best])
-
-
-def neighbours(family: Cells, *, seed: int) -> pd.DataFrame:
-    """Sampled settings over which other axes are averaged: all, or a seeded draw of 64."""
-    drawn = np.arange(family.num_configs)
-    if len(drawn) > _NEIGHBOURS:
-        drawn = np.sort(np.random.default_rng(seed).choice(len(drawn), _NEIGHBOURS, replace=False))
-    return family.settings.iloc[drawn]
+    yield "best", unit_points(pd.DataFrame([best]), family.axes)

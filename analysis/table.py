@@ -1,6 +1,5 @@
 """One tidy table of results: a row a trial, and what its columns mean."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,25 +8,29 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.stored import read_study, with_extra_columns
-from robustness import store
-from search_spaces import Axis as StudyAxis
-from search_spaces import Family, Hyperparameter, Study
-from search_spaces.datasets import DATASETS, Dataset, dataset_of
-from search_spaces.dimensions import Choice, Scale
-from search_spaces.families import UNTRAINED
-from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES
+from search_spaces.dimensions import Scale
 from search_spaces.sections import LOWER_IS_BETTER
 
 Direction = Literal["maximize", "minimize"]
+Design = Literal["grid", "sobol", "random", "tpe", "gp"]
+
+OUTCOME_MISSING, OUTCOME_INFINITE = "outcome missing", "outcome infinite"
+"""Statuses of trials that ended well by their own account, and yet count as failures."""
 
 VALIDATION = "linear_top1_validation"
 """The column on which settings are chosen for every accuracy, so that nothing is chosen on test images."""
 
 
+class TableError(ValueError):
+    """A table breaks a rule: one line with the place, the rule and the value."""
+
+
 @dataclass(frozen=True)
 class Axis:
-    """A varying axis of one family.
+    """An axis of one family. For instance a temperature of five levels, and a learning rate drawn at random:
+
+        Axis("temperature", "log", (0.1, 0.2, 0.4, 0.8, 1.6), 0.1, 1.6)
+        Axis("learning_rate", "log", (), 1e-4, 1e-1)
 
     Args:
         name: its column.
@@ -44,14 +47,22 @@ class Axis:
     high: float
     default: float | None = None
 
+    @property
+    def varies(self) -> bool:
+        """Whether it has more than one value; an axis with one level says nothing about sensitivity."""
+        return len(self.levels) > 1 if self.scale is None else self.low < self.high
+
 
 @dataclass(frozen=True)
 class Table:
     """Every trial of a study, and what the analysis needs to know about its columns.
 
+    `store_table.from_store` reads one from a sweep, `tidy.from_file` and `tidy.from_frame` from any other table.
+
     Args:
         name: the study.
-        trials: a row a trial of every other family, as stored: failures have null outcomes.
+        trials: a row a trial of every other family: dataset, family, seed, status (`ok`, `stopped`, or why it
+            failed), the axes and the outcome; failures have null outcomes.
         baseline: the rows of families whose loss is `untrained`, whatever their labels.
         axes: family -> its varying axes, shared ones first.
         shared: names of the axes that all families share.
@@ -65,6 +76,8 @@ class Table:
         design: how configurations were chosen.
         num_planned: trials in the plan, stored or not.
         floors: data sets whose floor is another than `floor`.
+        normalised: whether the outcome is a performance scaled to each data set already, G of `phi`.
+        notes: what reading the table decided, in sentences for the methods.
     """
 
     name: str
@@ -79,9 +92,11 @@ class Table:
     reference: str | None
     tolerances: tuple[float, ...]
     equivalence: float
-    design: Literal["grid", "sobol", "random", "tpe", "gp"]
+    design: Design
     num_planned: int
     floors: Mapping[str, float] = field(default_factory=dict)
+    normalised: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -128,88 +143,3 @@ def worst_finite(values: "pd.Series[float]", *, direction: Direction) -> float:
     if not len(finite):
         return math.nan
     return float(finite.min() if direction == "maximize" else finite.max())
-
-
-def from_store(folder: store.Folder) -> Table:
-    """Read the folder that a sweep left behind.
-
-    A trial that is planned but not stored is simply missing; `num_planned` tells how many there should be.
-
-    Raises:
-        StoreError: there is no study in this folder, it is damaged, or no trial has finished.
-    """
-    planned = store.read_plan(folder)
-    study, rows = read_study(folder, planned), with_extra_columns(store.read(folder))
-    if rows.empty:
-        raise store.StoreError(f"{folder}: no finished trials to analyse yet")
-    untrained = rows["loss"] == UNTRAINED
-    trials = rows[~untrained].reset_index(drop=True)
-    wish = study.analysis
-    outcome, tolerances = wish.outcome, tuple(sorted(wish.tolerances))
-    if outcome not in store.NUMERIC_OUTCOMES:
-        raise store.StoreError(f"{folder}: analysis.outcome: no numeric outcome column '{outcome}'")
-    known = datasets_of(planned)
-    floors = {name: _floor(study, rows[rows["dataset"] == name], known.get(name)) for name in study.data.datasets}
-    return Table(
-        name=study.name,
-        trials=trials,
-        baseline=rows[untrained].reset_index(drop=True),
-        axes={label: _axes(study, family) for label, family in study.families.items() if family.loss != UNTRAINED},
-        shared=tuple(study.axes),
-        outcome=outcome,
-        selection=VALIDATION if outcome.endswith("_top1") else outcome,
-        direction=wish.direction,
-        floor=floors[study.data.datasets[0]],
-        reference=wish.reference,
-        tolerances=tolerances,
-        equivalence=tolerances[len(tolerances) // 2] if wish.equivalence is None else wish.equivalence,
-        design=study.design.kind,
-        num_planned=len(planned),
-        floors=floors,
-    )
-
-
-def datasets_of(planned: pd.DataFrame) -> dict[str, Dataset]:
-    """What planned trials tell of their data sets, files included, which need not be there any more.
-
-    Args:
-        planned: a plan, with the columns dataset and trial.
-
-    Returns:
-        By name; a data set that this version doesn't know is left out.
-    """
-    first = planned.drop_duplicates("dataset").set_index("dataset")["trial"].astype("string")
-    files = first[first.str.contains('"content":', regex=False, na=False)]
-    told = {str(name): dataset_of(json.loads(text)["data"]) for name, text in files.items()}
-    return {name: told.get(name) or DATASETS[name] for name in first.index if name in told or name in DATASETS}
-
-
-def _floor(study: Study, rows: pd.DataFrame, dataset: Dataset | None) -> float:
-    """Declared, else chance for accuracies of known data sets, else the worst value, untrained included."""
-    if study.analysis.floor is not None:
-        return study.analysis.floor
-    if study.analysis.outcome.endswith("_top1") and dataset is not None:
-        return 1.0 / dataset.num_classes
-    return worst_finite(rows[study.analysis.outcome], direction=study.analysis.direction)
-
-
-def _axes(study: Study, family: Family) -> tuple[Axis, ...]:
-    applicable = {**PACK_AXES, **TRAINING_AXES, **family.space.hyperparameters}
-    shared = [axis for name, axis in study.axes.items() if name in applicable]
-    varying = [axis for axis in [*shared, *family.axes.values()] if axis.varies]
-    return tuple(_axis(axis, study.design.kind, _default(applicable[axis.name])) for axis in varying)
-
-
-def _axis(axis: StudyAxis, design: str, default: float | None) -> Axis:
-    dimension = axis.dimension
-    if isinstance(dimension, Choice):
-        numbers = [float(value) for value in dimension.values if not isinstance(value, str)]
-        low, high = (min(numbers), max(numbers)) if numbers else (math.nan, math.nan)
-        return Axis(axis.name, dimension.scale, dimension.values, low, high, default)
-    levels = axis.levels if design == "grid" else ()
-    return Axis(axis.name, dimension.scale, levels, float(dimension.low), float(dimension.high), default)
-
-
-def _default(hyperparameter: Hyperparameter) -> float | None:
-    default = hyperparameter.default
-    return None if isinstance(default, str) or math.isnan(default) else float(default)

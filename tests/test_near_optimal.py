@@ -62,6 +62,17 @@ def test_bounds_equal_a_slow_loop_over_all_pairs():
         assert (found.low[x], found.high[x]) == pytest.approx((max(low), max(high)))
 
 
+def test_the_best_of_a_batch_size_is_no_rival_of_itself():
+    y = noisy(np.random.default_rng(2), np.array([0.0, 0.0, 0.0, 0.0, 5.0]), seeds=4, blocks=np.zeros(5, dtype=int))
+    noise, means, blocks = fit_noise(y, np.zeros(5, dtype=int)), y.mean(axis=1), np.zeros(5, dtype=int)
+    found = shortfall(means, blocks, np.full(5, 0.25), noise, shares=_same_seeds(y), confidence=0.95)
+    width = stats.studentized_range.ppf(0.95, 5, 11) * 0.5
+    top = int(np.argmax(means))
+    second = np.delete(means, top).max()
+    assert found.high[top] == pytest.approx(max(second - means[top] + width, 0.0))
+    assert found.high[top] < width
+
+
 def test_near_optimal_mass_of_a_quadratic_is_its_closed_form():
     x = (np.arange(400) + 0.5) / 400
     f = np.array([0.9 - (a - 0.5) ** 2 - 4 * (b - 0.5) ** 2 for a, b in itertools.product(x, x)])

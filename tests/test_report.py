@@ -11,7 +11,8 @@ from analysis.report import is_current, write
 from analysis.report.epochs import over_epochs
 from analysis.report.prose import answer
 from analysis.report.results import compute
-from analysis.table import from_store
+from analysis.store_table import from_store
+from robustness import store
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 EVIL = "<b>x</b> & $y_1$"
@@ -66,7 +67,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(folder):
-    return compute(from_store(folder), folder)
+    return compute(from_store(folder), history=store.read_history(folder))
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def test_one_seed_gives_dashes_with_reasons(tmp_path):
 
 def test_a_store_in_which_all_trials_failed_is_reported(tmp_path):
     page = report(tmp_path, small_study(), fails=lambda row: True)
-    assert "cannot be told yet: no trial ended well" in page.text
+    assert "cannot be told yet: all failed" in page.text
     assert "36 of 36 trials failed (nt_xent 18 and kcl_gaussian 18)" in page.text
 
 

@@ -10,7 +10,8 @@ from simulated import GRID, hill, runs, study, table
 
 from analysis.cells import all_cells, axis_values, cells, unit_coordinate
 from analysis.lines import default_point
-from analysis.table import Axis, Table, from_store, worst_finite
+from analysis.store_table import from_store
+from analysis.table import Axis, Table, worst_finite
 from robustness import store
 from search_spaces import parse_study
 

@@ -18,6 +18,8 @@ def over_epochs(history: pd.DataFrame, outcome: str) -> pd.DataFrame:
         batch size of the family was evaluated, so that every epoch is about the same settings; no rows where
         there are fewer than two.
     """
+    if outcome not in history:
+        return pd.DataFrame(columns=["family", "epoch", "estimate", "low", "high"])
     measured = history.dropna(subset=[outcome])
     sizes = measured["batch_size"].fillna(0)
     reached = sizes.groupby([measured["family"], measured["epoch"]]).transform("nunique")

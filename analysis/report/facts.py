@@ -56,9 +56,34 @@ def status_counts(planned: pd.DataFrame, stored: pd.DataFrame) -> Grid:
     return Grid(["family", "planned", *(words(status) for status in statuses), "not run yet"], rows)
 
 
+def table_facts(table: Table) -> list[tuple[str, str]]:
+    """The same of a table that no study of ours made, as far as it tells."""
+    trials, seeds = table.trials, table.trials["seed"].nunique()
+    ok, failed = int((trials["status"] == "ok").sum()), int(has_failed(trials).sum())
+    configurations = [len(trials.loc[trials["family"] == family, names].drop_duplicates())
+                      for family, names in ((family, ["dataset", *(axis.name for axis in axes)])
+                                            for family, axes in table.axes.items())]  # fmt: skip
+    return [
+        ("Table", table.name),
+        ("Data", listed(list(table.datasets))),
+        ("Families", f"{len(table.axes)}"),
+        ("Configurations", f"{sum(configurations):,}"),
+        ("Seeds", f"{seeds}"),
+        ("Trials", f"{len(trials):,} rows, {ok:,} ok, {failed:,} failed"),
+        ("Outcome", f"{table.outcome}, to {table.direction}"),
+        ("Tolerances", ", ".join(f"{tolerance:g}" for tolerance in table.tolerances)),
+        ("Read as", " ".join(table.notes)),
+    ]
+
+
 def collapse_counts(table: Table, dataset: str) -> Grid:
-    """Trials by family and category of collapse of the embeddings; failed trials have none."""
-    rows = []
+    """Trials by family and category of collapse of the embeddings; failed trials have none.
+
+    No rows of a table that does not tell.
+    """
+    rows: list[list[str]] = []
+    if "collapse" not in table.trials:
+        return Grid(["family", *COLLAPSE, "not measured"], rows)
     every = pd.concat([frame for frame in (table.trials, table.baseline) if len(frame)])
     for family in [*table.axes, *table.baseline["family"].unique()]:
         trials = every[(every["dataset"] == dataset) & (every["family"] == family)]
@@ -71,7 +96,7 @@ def compared(table: Table, comparisons: pd.DataFrame) -> Grid:
     """Families against the reference: differences with intervals, and verdicts."""
     shown = quantity(table.outcome)
     rows = []
-    for row in comparisons.to_dict("records"):
+    for row in comparisons[comparisons["measure"] == "difference"].to_dict("records"):
         known = not math.isnan(row["difference"])
         interval = f"{shown.number(row['low'])} to {shown.number(row['high'])}" if known else MISSING
         profile = PROFILE_WORDS[row["profile"]]

@@ -11,20 +11,31 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.labels import counted, quantity
+from analysis.labels import counted, level, quantity
 from analysis.report.curve_frames import curve_frames
-from analysis.report.facts import Grid, axis_ranges, collapse_counts, compared, facts, status_counts
+from analysis.report.facts import Grid, axis_ranges, collapse_counts, compared, facts, status_counts, table_facts
 from analysis.report.frame import Picture, hang
 from analysis.report.prose import answer
 from analysis.report.results import Results, compute, has_failed
 from analysis.report.score import Column, Row, columns, notes, score_rows
 from analysis.report.surface_frames import surface_frames
-from analysis.stored import read_study
-from analysis.table import datasets_of, from_store
+from analysis.store_table import datasets_of, from_store, read_study
+from analysis.surfaces import COLUMNS as SURFACE_COLUMNS
+from analysis.table import Table
 from robustness import store
 from robustness.store import Folder
 
 PACKAGE = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the trials come from, as the page tells it."""
+
+    facts: Sequence[tuple[str, str]]
+    status: Grid
+    test_images: Sequence[tuple[str, str, str]]
+    incomplete: bool
 
 
 @dataclass(frozen=True)
@@ -59,18 +70,42 @@ def write(folder: Folder, out: Folder | None = None) -> Folder:
     Raises:
         ValueError: there is no study in `folder`, it is damaged, or no trial has finished.
     """
-    results = compute(from_store(folder), folder)
-    out = folder / "report" if out is None else out
+    results = compute(from_store(folder), history=store.read_history(folder))
+    return _publish(results, _stored(folder, results.table), folder / "report" if out is None else out)
+
+
+def write_table(table: Table, out: Folder) -> Folder:
+    """Write the report of anybody's table, as `analysis.tidy.from_file` reads it. For instance:
+
+        table = from_file("runs.csv", group="method", axes="lr:log", outcome="accuracy", replicate="seed")
+        write_table(table, Path("report"))
+
+    The same rows in whatever order give the same bytes.
+
+    Args:
+        out: where to write index.html, figures and tables.
+
+    Returns:
+        The path of index.html.
+
+    Raises:
+        TableError: two trials of the same configuration and seed have different outcomes.
+    """
+    status = status_counts(table.trials, table.trials)
+    return _publish(compute(table), Source(table_facts(table), status, [], incomplete=False), out)
+
+
+def _publish(results: Results, source: Source, out: Folder) -> Folder:
     if isinstance(out, Path):
-        _write(folder, results, out)
+        _write(results, source, out)
     else:
         with TemporaryDirectory() as local:
-            _write(folder, results, Path(local))
+            _write(results, source, Path(local))
             _copy(Path(local), out)
     return out / "index.html"
 
 
-def _write(folder: Folder, results: Results, out: Path) -> None:
+def _write(results: Results, source: Source, out: Path) -> None:
     for name in ("figures", "tables"):
         (out / name).mkdir(parents=True, exist_ok=True)
     tables = _write_tables(results, out / "tables")
@@ -79,7 +114,7 @@ def _write(folder: Folder, results: Results, out: Path) -> None:
         _part(results.of(dataset), dataset, folder=out / "figures", suffix=key if len(keys) > 1 else "")
         for dataset, key in keys.items()
     ]
-    (out / "index.html").write_text(_render(folder, results, parts, tables), "utf-8")
+    (out / "index.html").write_text(_render(results, source, parts, tables), "utf-8")
 
 
 def _copy(local: Path, out: Folder) -> None:
@@ -126,11 +161,13 @@ def _part(results: Results, dataset: str, *, folder: Path, suffix: str) -> Part:
 
 def _write_tables(results: Results, folder: Path) -> list[tuple[str, str]]:
     """Write the tables; return each file's name with what it holds."""
-    surfaces = pd.concat(list(results.surfaces.values()), ignore_index=True).drop(columns="num_failed")
+    surfaces = _surface_table(results)
     tables = {
         "robustness": (results.measures, "every measure of every family, with intervals and reasons"),
         "scorecard": (results.scorecard, "the scorecard, wide"),
         "comparisons": (results.comparisons, "every family against the reference, paired"),
+        "sensitivity": (results.sensitivity, "how much of the variance each axis explains"),
+        "transfer": (results.transfer, "whether settings keep their ranks on other data sets and with other families"),
         "near_optimal_mass": (results.curve, "near-optimal mass over the tolerance"),
         "profiles": (results.profiles, "the outcome along one axis at a time"),
         "surfaces": (surfaces, "every surface, a row a point"),
@@ -142,23 +179,44 @@ def _write_tables(results: Results, folder: Path) -> list[tuple[str, str]]:
     return [*named, ("surfaces.parquet", "the same as Parquet")]
 
 
-def _render(folder: Folder, results: Results, parts: Sequence[Part], tables: list[tuple[str, str]]) -> str:
+def _surface_table(results: Results) -> pd.DataFrame:
+    """The columns of surfaces.parquet; where an axis has categories, places of all axes are text."""
+    frames = [frame.drop(columns=["seed_sd", "num_failed"]) for frame in results.surfaces.values() if len(frame)]
+    if not frames:
+        return pd.DataFrame(columns=[name for name in SURFACE_COLUMNS if name not in ("seed_sd", "num_failed")])
+    surfaces = pd.concat(frames, ignore_index=True)
+    for end in ("x", "y"):
+        if any(isinstance(value, str) for value in surfaces[end]):
+            surfaces[end] = surfaces[end].map(lambda value: "" if pd.isna(value) else level(value)).astype("str")
+        else:
+            surfaces[end] = surfaces[end].astype(float)
+    return surfaces
+
+
+def _stored(folder: Folder, table: Table) -> Source:
     planned, stored = store.read_plan(folder), store.read(folder)
-    study = read_study(folder, planned)
-    return _templates().get_template("report.html.j2").render(
-        study=study.name,
-        outcome=quantity(results.table.outcome),
-        parts=parts,
-        facts=facts(study, stored, num_planned=results.table.num_planned),
+    return Source(
+        facts=facts(read_study(folder, planned), stored, num_planned=table.num_planned),
         status=status_counts(planned, stored),
-        ranges=axis_ranges(results.table),
-        tables=tables,
         test_images=[_test_images(name, dataset.num_test) for name, dataset in datasets_of(planned).items()],
-        seeds=counted(len(study.seeds), "seed"),
-        scattered=results.table.design != "grid",
-        reference=results.table.reference,
-        margin=quantity(results.table.outcome).difference(results.table.equivalence),
-        incomplete=len(stored) < results.table.num_planned,
+        incomplete=len(stored) < table.num_planned,
+    )
+
+
+def _render(results: Results, source: Source, parts: Sequence[Part], tables: list[tuple[str, str]]) -> str:
+    table = results.table
+    return _templates().get_template("report.html.j2").render(
+        study=table.name,
+        outcome=quantity(table.outcome),
+        parts=parts,
+        source=source,
+        notes=table.notes,
+        ranges=axis_ranges(table),
+        tables=tables,
+        seeds=counted(table.trials["seed"].nunique() if len(table.trials) else len(table.baseline), "seed"),
+        scattered=table.design != "grid",
+        reference=table.reference,
+        margin=quantity(table.outcome).difference(table.equivalence),
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def answer(results: Results, dataset: str) -> list[str]:
 def _against(results: Results) -> Iterator[str]:
     """The verdicts of the paired comparison with the reference, each family's own settings averaged."""
     rows = results.comparisons
-    rows = rows[(rows["profile"] == "mean") & rows["difference"].notna()]
+    rows = rows[(rows["profile"] == "mean") & (rows["measure"] == "difference") & rows["difference"].notna()]
     if rows.empty:
         return
     verdicts = {
@@ -182,8 +182,8 @@ def _failures(results: Results, dataset: str) -> Iterator[str]:
     elif failed.empty:
         yield f"None of the {counted(len(trials), 'trial')} failed."
     else:
-        counts = failed["family"].value_counts(sort=False)
-        by_family = shortened([f"{family} {counts[family]:,}" for family in table.axes if family in counts])
+        counts = {family: int((failed["family"] == family).sum()) for family in table.axes}
+        by_family = shortened([f"{family} {count:,}" for family, count in counts.items() if count])
         floor = quantity(table.outcome).text(table.floor_of(dataset, table.outcome))
         yield (
             f"{len(failed):,} of {counted(len(trials), 'trial')} failed ({by_family}); in this outcome they "

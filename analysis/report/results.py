@@ -6,19 +6,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from analysis.cells import FAILED, all_cells
+from analysis.cells import all_cells
+from analysis.collapse import collapse
 from analysis.comparison import compare
+from analysis.exploratory import split
 from analysis.figures import Level
-from analysis.robustness import measures_and_curve, profiles, scorecard
-from analysis.surfaces import surfaces
+from analysis.profiles import profiles
+from analysis.robustness import measures_and_curve
+from analysis.scorecard import scorecard
+from analysis.sensitivity import indices
+from analysis.surfaces import outcomes_of, surfaces
 from analysis.table import Table
+from analysis.transfer import transfer
 from analysis.untrained import untrained_mean, untrained_rows
-from robustness import store
-from robustness.store import Folder
 
 SEED = 0
-"""Of every random draw of the analysis: the same store gives the same report."""
+"""Of every random draw of the analysis: the same table gives the same report."""
 
 RANK = "z_effective_rank"
 NEAREST_NEIGHBOURS = "knn_top1"
@@ -39,6 +44,8 @@ class Results:
         surfaces: outcome -> its surface.
         history: evaluated epochs of the trials that ended well.
         comparisons: rows of comparisons.csv; empty without a reference.
+        sensitivity: rows of sensitivity.csv.
+        transfer: rows of transfer.csv.
         chosen: (dataset, family) -> the values of its axes at the setting chosen on all seeds.
     """
 
@@ -50,6 +57,8 @@ class Results:
     surfaces: Mapping[str, pd.DataFrame]
     history: pd.DataFrame
     comparisons: pd.DataFrame
+    sensitivity: pd.DataFrame
+    transfer: pd.DataFrame
     chosen: Mapping[tuple[str, str], Setting]
 
     @property
@@ -78,29 +87,44 @@ class Results:
             surfaces={outcome: mine(frame) for outcome, frame in self.surfaces.items()},
             history=mine(self.history),
             comparisons=mine(self.comparisons),
+            sensitivity=mine(self.sensitivity),
+            transfer=mine(self.transfer),
             chosen=self.chosen,
         )
 
 
-def compute(table: Table, folder: Folder) -> Results:
-    """Compute every number of the report."""
+def compute(table: Table, *, history: pd.DataFrame | None = None) -> Results:
+    """Compute every number of the report, on one thread, so that the same table gives the same bytes.
+
+    Args:
+        table: from a study or from any file.
+        history: evaluated epochs of its trials; None where there are none.
+    """
+    with threadpool_limits(1):
+        return _compute(table, history)
+
+
+def _compute(table: Table, history: pd.DataFrame | None) -> Results:
     rows, curve = measures_and_curve(table, seed=SEED)
-    history = store.read_history(folder)
-    ended_well = table.trials.loc[table.trials["status"] == "ok", "trial_id"]
-    outcomes = [table.outcome]
-    if table.trials[RANK].notna().any() and table.outcome != RANK:
-        outcomes.append(RANK)
-    if has_failed(table.trials).any():
-        outcomes.append(FAILED)
+    collapsed = collapse(table, seed=SEED, history=history)
+    rows = pd.concat([rows, collapsed], ignore_index=True) if len(collapsed) else rows
+    kept, aside = split(table)
+    # Of a study that only searched, surfaces show where it went; nothing else is estimated from it.
+    shown = kept if len(kept.trials) else aside
+    epochs = pd.DataFrame(columns=["dataset", "family"])
+    if history is not None:
+        epochs = history[history["trial_id"].isin(table.trials.loc[table.trials["status"] == "ok", "trial_id"])]
     return Results(
         table=table,
         measures=rows,
         curve=curve,
-        scorecard=scorecard(rows, table) if len(rows) else pd.DataFrame(),
-        profiles=profiles(table, table.outcome),
-        surfaces={outcome: surfaces(table, outcome, seed=SEED) for outcome in outcomes},
-        history=history[history["trial_id"].isin(ended_well)],
-        comparisons=compare(table),
+        scorecard=scorecard(rows, table),
+        profiles=profiles(shown, table.outcome, seed=SEED),
+        surfaces={outcome: surfaces(shown, outcome, seed=SEED) for outcome in outcomes_of(shown)},
+        history=epochs,
+        comparisons=compare(table, seed=SEED),
+        sensitivity=indices(table, seed=SEED),
+        transfer=transfer(table),
         chosen={
             (dataset, found.family): found.chosen_setting
             for dataset in table.datasets

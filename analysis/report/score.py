@@ -73,7 +73,7 @@ def columns(results: Results) -> list[Column]:
     ]  # fmt: skip
     return [
         Column("best", "best", shown, best, "best"),
-        Column("plug_in_best", "best, naive", shown, "the largest mean: biased upwards", "best_plug_in"),
+        Column("best_plug_in", "best, naive", shown, "the largest mean: biased upwards", "best_plug_in"),
         *masses,
         Column(
             "normalised_regret", "regret", _REGRET,

@@ -37,7 +37,10 @@ def surface_frames(results: Results, dataset: str) -> Iterator[Frame]:
 
 def planes(table: Table) -> dict[str, Plane]:
     """The axes of every family's panel."""
-    found = {family: plane(axes, shared=table.shared) for family, axes in table.axes.items()}
+    found = {
+        family: plane(tuple(axis for axis in axes if axis.varies), shared=table.shared)
+        for family, axes in table.axes.items()
+    }
     return {family: Plane(None, None) if two is None else Plane(two.x, two.y) for family, two in found.items()}
 
 
@@ -103,7 +106,7 @@ def _chosen_places(results: Results, dataset: str) -> dict[str, tuple[Any, Any]]
     found = {}
     for family, two in planes(results.table).items():
         values = results.chosen.get((dataset, family))
-        if values is not None:
+        if values:
             x, y = (math.nan if axis is None else values[axis.name] for axis in (two.x, two.y))
             found[family] = (x, y)
     return found

@@ -1,10 +1,11 @@
 """Commands on results: how they stand, what they say, and what other tools read."""
 
 import json
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,6 +13,7 @@ from rich.table import Table
 from robustness.cli.terminal import FolderArgument, TrialArgument, progress, show
 
 if TYPE_CHECKING:
+    from analysis.table import Table as TidyTable
     from robustness.cli.status import Standing
 
 
@@ -57,17 +59,79 @@ def embed(
 
 
 def report(
-    folder: FolderArgument,
+    folder: Annotated[
+        str | None, typer.Argument(metavar="DIR", help="the results of a study: a folder or a URI", show_default=False)
+    ] = None,
     out: Annotated[
         str | None, typer.Option("--out", help="where to write: a folder or a URI [default: DIR/report]")
     ] = None,
-) -> None:
-    """Write the sensitivity report of what is stored: one HTML page, figures and tables."""
-    from analysis.report import write
+    table: Annotated[
+        str | None, typer.Option("--table", metavar="FILE", help="instead of DIR a Parquet or CSV file, a row a trial")
+    ] = None,
+    group: Annotated[str | None, typer.Option("--group", metavar="COL", help="the families")] = None,
+    axes: Annotated[
+        str | None, typer.Option("--axes", metavar="TEXT", help='"lr:log,batch_size:log2,kernel": columns and scales')
+    ] = None,
+    outcome: Annotated[str | None, typer.Option("--outcome", metavar="COL", help="what is analysed")] = None,
+    replicate: Annotated[str | None, typer.Option("--replicate", metavar="COL", help="the seeds")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", metavar="COL", help="the data sets")] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", metavar="COL", help="booleans, true: failed; or words: ok, failed")
+    ] = None,
+    floor: Annotated[
+        float | None, typer.Option("--floor", help="what a failure counts as [default: the worst outcome]")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option("--reference", metavar="NAME", help="the family that others are compared with")
+    ] = None,
+    maximize: Annotated[bool, typer.Option("--maximize/--minimize", help="which outcomes are better")] = True,
+    tolerances: Annotated[
+        str | None, typer.Option("--tolerances", metavar="TEXT", help='"0.01,0.02": how far below the best is good')
+    ] = None,
+    normalised: Annotated[
+        bool, typer.Option("--normalised", help="the outcome is scaled to each data set already")
+    ] = False,
+) -> int:
+    """Write the sensitivity report of a study, or of any table: one HTML page, figures and tables."""
+    from analysis.report import write, write_table
+    from analysis.table import TableError
     from robustness.store import open_folder
 
-    page = write(open_folder(folder), None if out is None else open_folder(out))
-    print(f"report: {page}")
+    if (folder is None) == (table is None):
+        raise typer.BadParameter("expected either DIR or --table FILE")
+    options = {
+        "group": group, "axes": axes, "outcome": outcome, "replicate": replicate, "dataset": dataset,
+        "status": status, "floor": floor, "reference": reference, "tolerances": tolerances,
+    }  # fmt: skip
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if folder is not None:
+        if given or normalised or not maximize:
+            raise typer.BadParameter(f"{', '.join(given) or 'these options'}: only with --table FILE")
+        print(f"report: {write(open_folder(folder), None if out is None else open_folder(out))}")
+        return 0
+    absent = [f"--{name}" for name, value in (("axes", axes), ("outcome", outcome), ("out", out)) if value is None]
+    if absent or out is None:
+        raise typer.BadParameter(f"--table needs {', '.join(absent)}")
+    options |= {"direction": "maximize" if maximize else "minimize", "normalised": normalised}
+    try:
+        print(f"report: {write_table(_table(str(table), options), open_folder(out))}")
+    except TableError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _table(path: str, options: dict[str, Any]) -> "TidyTable":
+    """Read anybody's table."""
+    from analysis.tidy import from_file
+
+    text = options["tolerances"]
+    if text is not None:
+        try:
+            options["tolerances"] = [float(item) for item in text.split(",")]
+        except ValueError:
+            raise typer.BadParameter(f"--tolerances: expected numbers like 0.01,0.02, got {text!r}") from None
+    return from_file(path, **options)
 
 
 def verify(folder: FolderArgument) -> int:

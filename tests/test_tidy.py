@@ -1,0 +1,149 @@
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated import study
+
+from analysis.cells import cells
+from analysis.exploratory import only_exploratory, split
+from analysis.table import OUTCOME_INFINITE, OUTCOME_MISSING, TableError
+from analysis.tidy import from_file, from_frame
+
+AXES = "batch_size:log2,temperature:log"
+ROLES = {"axes": AXES, "outcome": "linear_top1", "group": "family", "replicate": "seed"}
+
+
+def rows(**changes):
+    """Two families of 15 configurations and 3 seeds."""
+    trials = study(num_families=2, seeds=3).trials
+    return trials[["family", "seed", "batch_size", "temperature", "linear_top1"]].assign(**changes)
+
+
+def test_a_frame_becomes_a_grid_with_its_axes():
+    table = from_frame(rows(), **ROLES, reference="family_1")
+    assert (table.design, table.shared, table.datasets) == ("grid", ("batch_size", "temperature"), ("data",))
+    first, second = table.axes["family_0"]
+    assert (first.name, first.scale, first.levels, first.low, first.high) == (
+        "batch_size", "log2", (16, 64, 256), 16.0, 256.0,
+    )  # fmt: skip
+    assert (second.scale, len(second.levels)) == ("log", 5)
+    assert table.floor == rows()["linear_top1"].min()
+    assert (table.tolerances, table.equivalence) == ((0.005, 0.01, 0.02), 0.01)
+
+
+def test_files_and_frames_give_the_same_table_in_any_order(tmp_path):
+    frame = rows()
+    expected = from_frame(frame, **ROLES).trials
+    shuffled = frame.sample(frac=1.0, random_state=1)
+    shuffled.to_csv(tmp_path / "runs.csv", index=False)
+    shuffled.to_parquet(tmp_path / "runs.parquet", index=False)
+    for name in ("runs.csv", "runs.parquet"):
+        pd.testing.assert_frame_equal(from_file(tmp_path / name, **ROLES).trials, expected, rtol=1e-12)
+
+
+def test_without_roles_there_is_one_family_one_data_set_and_one_seed():
+    one = rows().query("family == 'family_0' and seed == 1")
+    table = from_frame(one, axes=AXES, outcome="linear_top1")
+    assert list(table.axes) == ["all"]
+    assert table.trials["seed"].unique().tolist() == [0]
+    with pytest.raises(TableError, match=r"all: batch_size=16, temperature=0.05: expected one outcome, got"):
+        from_frame(rows(), axes=AXES, outcome="linear_top1")
+
+
+def test_words_are_categories_and_scattered_points_have_no_levels():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"lr": 10 ** rng.uniform(-4, -1, 60), "kernel": rng.choice(["rbf", "None"], 60), "y": 0.5})
+    table = from_frame(frame, axes="lr:log,kernel", outcome="y")
+    lr, kernel = table.axes["all"]
+    assert (table.design, lr.levels, lr.low) == ("random", (), float(f"{frame['lr'].min():.12g}"))
+    assert (kernel.scale, kernel.levels) == (None, ("None", "rbf"))
+    named = from_frame(frame.assign(design="sobol"), axes="lr:log,kernel", outcome="y")
+    assert named.design == "sobol"
+
+
+def test_a_name_that_looks_like_nothing_stays_a_name_in_a_file(tmp_path):
+    pd.DataFrame({"kernel": ["None", "NA", "rbf"], "y": [1.0, 2.0, 3.0]}).to_csv(tmp_path / "a.csv", index=False)
+    table = from_file(tmp_path / "a.csv", axes="kernel", outcome="y")
+    assert table.axes["all"][0].levels == ("NA", "None", "rbf")
+
+
+def test_missing_and_infinite_outcomes_are_failures_that_are_told():
+    frame = rows()
+    frame.loc[0, "linear_top1"] = np.nan
+    frame.loc[[1, 2], "linear_top1"] = np.inf
+    table = from_frame(frame, **ROLES)
+    counts = table.trials["status"].value_counts().to_dict()
+    assert (counts[OUTCOME_MISSING], counts[OUTCOME_INFINITE]) == (1, 2)
+    family = cells(table, "data", "family_0", "linear_top1")
+    assert family.failed.sum() == 3
+    assert family.note == "1 outcome missing; 2 outcomes infinite"
+    assert (family.outcome[family.failed] == table.floor).all()
+
+
+def test_true_means_failed_and_words_mean_themselves():
+    frame = rows(diverged=False, end="COMPLETE")
+    frame.loc[:3, "diverged"] = True
+    frame.loc[:1, "end"] = "oom"
+    frame.loc[2, "end"] = "PRUNED"
+    assert (from_frame(frame, **ROLES, status="diverged").trials["status"] == "failed").sum() == 4
+    words = from_frame(frame, **ROLES, status="end").trials["status"].value_counts().to_dict()
+    assert words == {"ok": 87, "oom": 2, "stopped": 1}
+
+
+def test_a_failed_trial_keeps_no_outcome_but_its_value_may_be_the_floor():
+    frame = rows(diverged=False)
+    frame.loc[0, ["linear_top1", "diverged"]] = [0.01, True]
+    table = from_frame(frame, **ROLES, status="diverged")
+    assert table.floor == 0.01
+    assert table.trials.loc[table.trials["status"] == "failed", "linear_top1"].isna().all()
+
+
+def test_a_row_that_repeats_another_is_dropped_and_counted():
+    frame = pd.concat([rows(), rows().iloc[[4, 4, 7]]])
+    table = from_frame(frame, **ROLES)
+    assert len(table.trials) == 90
+    assert "3 rows that repeated another were dropped." in table.notes
+
+
+def test_an_axis_with_one_level_is_there_and_does_not_vary():
+    table = from_frame(rows(width=64), **{**ROLES, "axes": f"{AXES},width"})
+    assert [axis.varies for axis in table.axes["family_0"]] == [True, True, False]
+    family = cells(table, "data", "family_0", "linear_top1")
+    assert [axis.name for axis in family.axes] == ["batch_size", "temperature"]
+    assert family.points.shape == (15, 2)
+
+
+def test_an_axis_that_a_family_does_not_have_is_not_shared():
+    frame = rows(margin=0.5)
+    frame["margin"] = np.where(frame["family"] == "family_0", np.nan, frame["seed"] + 1.0)
+    table = from_frame(frame.query("family == 'family_0' or seed >= 0"), **{**ROLES, "axes": f"{AXES},margin"})
+    assert [len(table.axes[name]) for name in ("family_0", "family_1")] == [2, 3]
+    assert table.shared == ("batch_size", "temperature")
+
+
+def test_tolerances_of_an_outcome_beyond_one_are_shares_of_best_to_floor():
+    table = from_frame(rows(linear_top1=lambda frame: 100 * frame["linear_top1"]), **ROLES)
+    values = 100 * rows()["linear_top1"]
+    span = values.max() - values.min()
+    assert table.tolerances == pytest.approx([0.005 * span, 0.01 * span, 0.02 * span], rel=1e-2)
+    assert from_frame(rows(), **ROLES, tolerances=(0.1, 0.05)).tolerances == (0.05, 0.1)
+
+
+def test_searched_and_stopped_rows_are_split_off():
+    frame = rows(design="grid", end="ok")
+    frame.loc[frame["family"] == "family_1", "design"] = "tpe"
+    frame.loc[0, "end"] = "stopped"
+    table = from_frame(frame, **ROLES, status="end")
+    kept, aside = split(table)
+    assert (len(kept.trials), len(aside.trials), kept.design) == (44, 46, "grid")
+    assert only_exploratory(table) == [("data", "family_1")]
+
+
+def test_the_analysis_of_a_table_loads_no_torch_and_no_ray():
+    code = (
+        "import sys, analysis.tidy, analysis.report, analysis.exploratory\n"
+        "assert not {'torch', 'ray'} & set(sys.modules), 'loaded'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,107 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import integers
+from simulated import GRID, hill, runs, table
+
+from analysis.transfer import (
+    COLUMNS,
+    FRIEDMAN_COLUMNS,
+    critical_difference,
+    friedman,
+    rank_correlation,
+    top_overlap,
+    transfer,
+)
+
+
+def many(datasets, *, families=3, seeds=3, noise=0.001):
+    """Families of falling quality on several data sets."""
+    found, parts = None, []
+    for index in range(datasets):
+        rng = np.random.default_rng(index)
+        rows = {
+            f"f{k}": runs(GRID, hill(GRID, top=0.93 - 0.02 * k), seeds=seeds, rng=rng, noise_sd=noise)
+            for k in range(families)
+        }
+        found = table(rows)
+        parts.append(found.trials.assign(dataset=f"d{index}"))
+    return replace(found, trials=pd.concat(parts, ignore_index=True))
+
+
+@given(integers(0, 10**6), integers(10, 60))
+@settings(max_examples=30, deadline=None)
+def test_the_rank_correlation_is_the_correlation_of_ranks(seed, count):
+    rng = np.random.default_rng(seed)
+    one, other = rng.normal(size=(2, count))
+    ranks = [[sum(value > x for x in side) for value in side] for side in (one, other)]
+    found = rank_correlation(one, other)
+    assert found.estimate == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    assert -1 < found.low < found.estimate < found.high < 1
+    swapped, mirrored = rank_correlation(np.exp(other), one), rank_correlation(one, -other)
+    assert (swapped.estimate, swapped.low) == pytest.approx((found.estimate, found.low))
+    assert (-mirrored.high, -mirrored.low) == pytest.approx((found.low, found.high))
+
+
+def test_its_interval_covers_the_correlation_of_a_normal_sample():
+    rho, hits = 0.6, []
+    true = 6 / math.pi * math.asin(rho / 2)
+    for seed in range(400):
+        x, y = np.random.default_rng(seed).multivariate_normal([0, 0], [[1, rho], [rho, 1]], 40).T
+        found = rank_correlation(x, y)
+        hits.append(found.low <= true <= found.high)
+    assert 0.92 <= np.mean(hits) <= 0.98
+
+
+def test_the_overlap_counts_common_members_of_the_best_tenth():
+    one = np.arange(30.0)
+    assert top_overlap(one, one).estimate == 1.0
+    assert top_overlap(one, -one).estimate == 0.0
+    other = one.copy()
+    other[[27, 5]] = other[[5, 27]]
+    found = top_overlap(one, other)
+    assert found.estimate == pytest.approx(2 / 3)
+    assert 0 < found.low < found.estimate < found.high < 1
+    assert "best 3 of 30" in found.method
+
+
+def test_settings_are_matched_between_data_sets_and_families():
+    found = transfer(many(2, families=2))
+    assert tuple(found.columns) == COLUMNS
+    between = found[(found["family"] == found["other_family"]) & (found["measure"] == "rank_correlation")]
+    assert len(between) == 2
+    assert (between["estimate"] > 0.9).all()
+    assert (between["n_configs"] == 15).all()
+    families = found[found["dataset"] == found["other_dataset"]]
+    # Three shared batch sizes are too few to rank.
+    assert families["reason"].unique().tolist() == ["fewer than 10 settings in common"]
+    assert families["estimate"].isna().all()
+    half = many(2, families=1)
+    kept = (half.trials["dataset"] == "d0") | (half.trials["temperature"] > 0.06)
+    assert transfer(replace(half, trials=half.trials[kept]))["n_configs"].tolist() == [12, 12]
+
+
+def test_friedman_orders_families_and_needs_eight_data_sets():
+    found = friedman(many(8))
+    assert tuple(found.columns) == FRIEDMAN_COLUMNS
+    assert found["family"].tolist() == ["f0", "f1", "f2"]
+    assert found["mean_rank"].tolist() == [1.0, 2.0, 3.0]
+    assert found["statistic"].iloc[0] == pytest.approx(16.0)  # N (k - 1) where all data sets agree
+    few = friedman(many(7))
+    assert few["mean_rank"].isna().all()
+    assert set(few["reason"]) == {"fewer than 8 data sets or 3 families"}
+
+
+@pytest.mark.parametrize(("families", "quantile"), [(2, 1.960), (5, 2.728), (10, 3.164)])
+def test_the_critical_difference_is_that_of_the_published_table(families, quantile):
+    expected = quantile * math.sqrt(families * (families + 1) / (6 * 14))
+    assert critical_difference(families, 14) == pytest.approx(expected, rel=5e-4)
+
+
+def test_an_adaptive_design_has_no_transfer():
+    assert transfer(replace(many(2), design="tpe")).empty
+    assert friedman(replace(many(8), design="tpe"))["mean_rank"].isna().all()
