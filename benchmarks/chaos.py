@@ -133,7 +133,7 @@ class _Sweeps:
         (here / "study.yaml").write_text(yaml.safe_dump(_study()))
 
     def run(self, folder: str, disturb: Callable[[psutil.Process], bool]) -> Round:
-        """Start the command as often as it takes; `disturb` is asked all the time, and ends it where it is true."""
+        """Start the command as often as it takes; `disturb` is called all the time, and says whether it killed."""
         notes = self.here / f"{folder}-notes"
         notes.mkdir()
         found, started, code = Round(), time.monotonic(), None
@@ -150,15 +150,16 @@ class _Sweeps:
             environment = {**self.environment, "CHAOS_NOTES": str(notes)}
             driver = psutil.Popen(command, cwd=self.here, env=environment, stdout=log, stderr=log)
             tree: list[psutil.Process] = []
+            killed = False
             while driver.poll() is None:
                 tree = _below(driver) or tree
-                disturb(driver)
+                killed |= disturb(driver)
                 time.sleep(0.1)
             # Ray's agents try for a minute to tell a cluster that is gone that it is gone.
             _, stayed = psutil.wait_procs([process for process in tree if "Agent" not in _name(process)], timeout=60)
         if stayed:
             raise RuntimeError(f"processes stayed behind: {stayed}")
-        if driver.returncode not in (0, 2, -9):
+        if driver.returncode != 0 and not killed:
             said = (self.here / f"{folder}.log").read_text(errors="replace")[-2000:]
             raise RuntimeError(f"the driver ended with {driver.returncode}: {said}")
         return int(driver.returncode)
@@ -172,24 +173,21 @@ class _Killer:
         self.kills: Counter[str] = Counter()
         self.victim, self.due = self._next(), None
 
-    def __call__(self, driver: psutil.Process) -> None:
+    def __call__(self, driver: psutil.Process) -> bool:
         """Look, and kill if it is time."""
-        if self.kills.total() >= self.most:
-            return
-        workers = _of_kind(driver, "worker")
-        if not workers:
-            return
+        if self.kills.total() >= self.most or not _of_kind(driver, "worker"):
+            return False
         now = time.monotonic()
         if self.due is None:
             self.due = now + self.draw.expovariate(1 / self.mean_seconds)
-        if now < self.due:
-            return
         found = [driver] if self.victim == "driver" else _of_kind(driver, self.victim)
-        if found:
-            with suppress(psutil.NoSuchProcess):
-                self.draw.choice(found).kill()
-                self.kills[self.victim] += 1
-            self.victim, self.due = self._next(), None
+        if now < self.due or not found:
+            return False
+        with suppress(psutil.NoSuchProcess):
+            self.draw.choice(found).kill()
+            self.kills[self.victim] += 1
+        self.victim, self.due = self._next(), None
+        return True
 
     def _next(self) -> str:
         return self.draw.choices(list(KINDS), weights=list(KINDS.values()))[0]

@@ -293,13 +293,21 @@ def test_a_folder_that_can_not_be_written_is_one_line(tmp_path):
     assert "file/out" in done.stderr
 
 
-def test_a_driver_that_is_killed_leaves_no_process_and_loses_nothing(many, tmp_path):
+@pytest.mark.parametrize("victim", ["the driver", "the queue of packs"])
+def test_a_sweep_whose_head_is_killed_leaves_no_process_and_loses_nothing(many, tmp_path, victim):
     folder, path, _ = many
     process = start("sweep", path, "--out", "out", cwd=tmp_path)
     wait_until(lambda: store.stored_packs(tmp_path / "out"), process, seconds=500)
     tree = descendants(process.pid)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    if victim == "the driver":
+        process.kill()
+        process.wait()
+    else:
+        next(one for one in tree if "PackQueue" in "".join(one.cmdline())).kill()
+        assert process.wait(60) == 2
+        said = (tmp_path / "stderr").read_text()
+        assert "Traceback" not in said
+        assert "Ray lost the queue of packs" in said.splitlines()[-1]
     gone(tree)
     done = robustness("sweep", path, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
