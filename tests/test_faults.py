@@ -18,6 +18,7 @@ from robustness.plan import plan
 from robustness.training import Checkpoints, Interrupted, train_pack
 from robustness.trial import Trial
 from search_spaces import load_study, parse_study
+from search_spaces.installed import announced
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walks /proc")
 
@@ -69,7 +70,10 @@ def faulty(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{site}{os.pathsep}{before}" if before else str(site))
         patch.syspath_prepend(site)
+        # Another test file may have asked before.
+        announced.cache_clear()
         yield site
+    announced.cache_clear()
 
 
 FAST = {
