@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import resource
+import secrets
 import sys
 import tempfile
 import time
@@ -173,25 +174,23 @@ def _sweep(trials: int, pack_size: int, folder: Path) -> dict[str, Any]:
 def _plain_tune(trials: int) -> dict[str, Any]:
     """A script that nobody would write for less: a Tune trial for each, on processes that are used again."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
     from ray import tune
+
+    def report(config: dict[str, Any]) -> None:
+        tune.report({"outcome": float(config["number"])})
 
     ray.init(address="local", include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory(prefix="tune-") as scratch:
         tune.Tuner(
-            _report,
+            report,
             param_space={"number": tune.grid_search(list(range(trials)))},
             tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(storage_path=scratch, verbose=0),
         ).fit()
     ray.shutdown()
     return _used()
-
-
-def _report(config: dict[str, Any]) -> None:
-    from ray import tune
-
-    tune.report({"outcome": float(config["number"])})
 
 
 def _used() -> dict[str, float]:

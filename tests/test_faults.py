@@ -18,6 +18,7 @@ from robustness.plan import plan
 from robustness.training import Checkpoints, Interrupted, train_pack
 from robustness.trial import Trial
 from search_spaces import load_study, parse_study
+from search_spaces.installed import announced
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walks /proc")
 
@@ -69,7 +70,10 @@ def faulty(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{site}{os.pathsep}{before}" if before else str(site))
         patch.syspath_prepend(site)
+        # Another test file may have asked before.
+        announced.cache_clear()
         yield site
+    announced.cache_clear()
 
 
 FAST = {
@@ -293,13 +297,21 @@ def test_a_folder_that_can_not_be_written_is_one_line(tmp_path):
     assert "file/out" in done.stderr
 
 
-def test_a_driver_that_is_killed_leaves_no_process_and_loses_nothing(many, tmp_path):
+@pytest.mark.parametrize("victim", ["the driver", "the queue of packs"])
+def test_a_sweep_whose_head_is_killed_leaves_no_process_and_loses_nothing(many, tmp_path, victim):
     folder, path, _ = many
     process = start("sweep", path, "--out", "out", cwd=tmp_path)
     wait_until(lambda: store.stored_packs(tmp_path / "out"), process, seconds=500)
     tree = descendants(process.pid)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    if victim == "the driver":
+        process.kill()
+        process.wait()
+    else:
+        next(one for one in tree if "PackQueue" in "".join(one.cmdline())).kill()
+        assert process.wait(60) == 2
+        said = (tmp_path / "stderr").read_text()
+        assert "Traceback" not in said
+        assert "Ray lost the queue of packs" in said.splitlines()[-1]
     gone(tree)
     done = robustness("sweep", path, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

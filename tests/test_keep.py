@@ -114,9 +114,9 @@ def test_best_keeps_all_seeds_of_each_family_s_best_mean(tmp_path):
     study, rows = swept(tmp_path, "best", by_temperature)
     best = rows[rows["temperature"].isna() | ((rows["temperature"] == 0.5) & (rows["batch_size"] == 64))]
     assert len(best) == 6
-    assert prune(study, tmp_path) == 6
-    assert kept(tmp_path) == {*best["trial_id"]}
-    assert prune(study, tmp_path) == 6
+    for _ in range(2):
+        prune(study, tmp_path)
+        assert kept(tmp_path) == {*best["trial_id"]}
 
 
 def test_the_best_of_an_outcome_that_is_minimised_is_the_smallest(tmp_path):

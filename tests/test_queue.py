@@ -151,6 +151,8 @@ def test_an_interrupted_or_stopped_queue_hands_out_nothing_and_tells_workers_to_
         end(queue)
         assert not queue.advance("w/0", 0.2)
         assert queue.take("x/0", HERE) is None
+        queue.give_back("w/0")
+        assert queue.news().shares == {"a": 0.2}
     assert queue.why_stopped() == "disk full"
 
 

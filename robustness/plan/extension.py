@@ -8,7 +8,7 @@ import pandas as pd
 
 from robustness.plan.adaptive import known_configurations, suggested
 from robustness.plan.designs import Configuration
-from robustness.plan.trials import check, cut_packs, plan
+from robustness.plan.trials import check, cut_packs, without_packs
 from robustness.store import Folder
 from robustness.trial import PROTOCOL_VERSION
 from search_spaces.axes import StudyError
@@ -50,7 +50,7 @@ def extend(folder: Folder, planned: pd.DataFrame, written: dict[str, Any], study
 def _planned_now(planned: pd.DataFrame, written: dict[str, Any], study: Study) -> pd.DataFrame:
     """What the study plans, and if it is adaptive what was suggested: the first ones where it was made smaller."""
     if not study.design.adaptive:
-        return plan(study)
+        return without_packs(study)
     before, most = written["design"].get("configurations"), study.design.configurations
     smaller = before is not None and most is not None and most < before
     configurations: dict[str, list[Configuration]] = {}
@@ -61,7 +61,7 @@ def _planned_now(planned: pd.DataFrame, written: dict[str, Any], study: Study) -
         suggested(study, data, study.families[label], chosen[: most if smaller else None])
         for label, chosen in configurations.items()
     ]
-    return pd.concat([plan(study), *rows], ignore_index=True)
+    return pd.concat([without_packs(study), *rows], ignore_index=True)
 
 
 def _check_labels(planned: pd.DataFrame, now: pd.DataFrame, study: Study) -> None:

@@ -34,6 +34,11 @@ def plan(study: Study) -> pd.DataFrame:
     Raises:
         StudyError: a name or size that this version can't run, files that can't be read, 0 trials or too many.
     """
+    return cut_packs(without_packs(study), size=study.pack.size)
+
+
+def without_packs(study: Study) -> pd.DataFrame:
+    """The rows of `plan` before packs are cut."""
     data = check(study)
     known = [
         (family, configuration)
@@ -45,7 +50,7 @@ def plan(study: Study) -> pd.DataFrame:
     if len(twice):
         labels = " and ".join(sorted(set(twice["family"])))
         raise StudyError(f"{study.source}: families: {labels} plan the same trial; let their values differ")
-    return cut_packs(rows, size=study.pack.size)
+    return rows
 
 
 def cut_packs(rows: pd.DataFrame, *, size: int) -> pd.DataFrame:

@@ -116,8 +116,9 @@ def _check_columns(path: Folder, columns: set[str], footer: Footer, schema: pa.S
 
 
 def _cast(path: Folder, table: pa.Table, schema: pa.Schema) -> pa.Table:
+    stored = {*table.column_names}
     for field in schema:
-        if field.name not in table.column_names:
+        if field.name not in stored:
             table = table.append_column(field, pa.nulls(len(table), field.type))
     table = table.select(schema.names).replace_schema_metadata()
     try:

@@ -97,9 +97,9 @@ def freeze(study: Study, folder: Folder) -> pd.DataFrame:
 
     Files that are damaged are set aside, a line each, and those of an older version rewritten in this one.
     """
-    new = plan(study)
     _check_losses(study)
     if not (folder / "plan.parquet").exists():
+        new = plan(study)
         prepare(folder)
         write_plan(folder, new, study.written())
         return new

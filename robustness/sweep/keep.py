@@ -7,7 +7,7 @@ from robustness.trial import Trial, canonical_json
 from search_spaces.study import Study
 
 
-def prune(study: Study, folder: Folder) -> int:
+def prune(study: Study, folder: Folder) -> None:
     """Remove what `evaluation.keep: best` doesn't keep: encoders of all but each family's best configuration.
 
     Nothing is removed under another `keep`, or while planned trials are not stored yet. What was removed doesn't
@@ -16,18 +16,17 @@ def prune(study: Study, folder: Folder) -> int:
     Args:
         study: its analysis names the outcome and the direction.
         folder: what a sweep left behind.
-
-    Returns:
-        The number of trials whose encoders stay.
     """
-    planned = read_plan(folder)
-    rows = planned[["trial_id", "trial"]].merge(read(folder), on="trial_id")
-    if study.evaluation.keep != "best" or len(rows) < len(planned):
-        return len(rows)
-    best = best_trials(rows, outcome=study.analysis.outcome, maximize=study.analysis.direction == "maximize")
+    if study.evaluation.keep != "best":
+        return
+    planned, outcome = read_plan(folder), study.analysis.outcome
+    stored = read(folder, ["trial_id", "dataset", "family", outcome])
+    rows = planned[["trial_id", "trial"]].merge(stored, on="trial_id")
+    if len(rows) < len(planned):
+        return
+    best = best_trials(rows, outcome=outcome, maximize=study.analysis.direction == "maximize")
     for trial_id in sorted({*rows["trial_id"]} - best):
         remove_encoder(folder, trial_id)
-    return len(best)
 
 
 def best_trials(rows: pd.DataFrame, *, outcome: str, maximize: bool) -> set[str]:

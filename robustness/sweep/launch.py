@@ -69,9 +69,10 @@ def launch(study: Study, folder: Folder, todo: Todo, *, address: str | None) -> 
                 _tune(tune.with_parameters(work, job=job, **parameters), job, watch, workers=workers)
                 watch.show()
                 reason = ray.get(queue.why_stopped.remote())
-            except ray.exceptions.RayActorError as error:
-                said = " ".join(str(error).split())[:300]
-                raise StoreError(f"{folder}: Ray lost the queue of packs: {said}; the same command continues") from None
+            except (ray.exceptions.RayActorError, tune.TuneError):
+                # Tune wraps what its callbacks raise.
+                _check_alive(queue, folder)
+                raise
             if interrupt.wanted:
                 raise KeyboardInterrupt
     if reason is not None:
@@ -112,6 +113,14 @@ def job_of(study: Study, folder: Folder, again: frozenset[str]) -> Job:
         trial_timeout=resources.trial_timeout,
         again=again,
     )
+
+
+def _check_alive(queue: Any, folder: Folder) -> None:
+    try:
+        ray.get(queue.why_stopped.remote())
+    except ray.exceptions.RayActorError as error:
+        said = " ".join(str(error).split())[:300]
+        raise StoreError(f"{folder}: Ray lost the queue of packs: {said}; the same command continues") from None
 
 
 def _tune(trainable: Any, job: Job, watch: Watch, *, workers: int) -> None:

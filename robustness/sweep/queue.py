@@ -119,6 +119,7 @@ class PackQueue:
         """The worker ends before its turn does."""
         held = self.held.pop(worker, None)
         if held is not None:
+            self.shares[held.turn] = held.share
             self.waiting.appendleft(held.turn)
 
     def died(self, trial: str, cause: str) -> None:
@@ -157,7 +158,8 @@ class PackQueue:
 
     def news(self) -> News:
         """What happened since this was last asked."""
-        shares = {held.turn.pack: held.share for held in self.held.values() if held.turn.member is None}
+        turns = self.shares | {held.turn: held.share for held in self.held.values()}
+        shares = {turn.pack: share for turn, share in turns.items() if turn.member is None}
         news = News(self.ended, shares, self.lines)
         self.ended, self.lines = [], []
         return news
@@ -195,6 +197,7 @@ class PackQueue:
                 apart.fallen.append(Fallen(member, "error", f"ended its worker, even alone: {self._cause(turn)}"))
             self._ran_alone(turn.pack, member)
         self.deaths.pop(turn, None)
+        self.shares.pop(turn, None)
 
     def _ran_alone(self, pack: str, member: int) -> None:
         apart = self.apart[pack]
