@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 _ONE_SEED, _UNKNOWN = "no interval: one seed", "no interval: unknown noise"
 
 
-UNDERCOVERS: Mapping[str, str] = {}
+UNDERCOVERS: Mapping[str, str] = {"failure_rate": "undercovers: .89 to .93 where trials of a seed fail together"}
 """Measure -> what is known of an interval that covers less often than 95 %, by simulation."""
 
 

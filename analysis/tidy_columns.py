@@ -93,7 +93,7 @@ def axis_values(column: "pd.Series[Any]", scale: Scale | None) -> "pd.Series[Any
     return pd.Series(rounded[codes], index=column.index, name=column.name)
 
 
-def labels(place: str, column: "pd.Series[Any]") -> pd.Categorical:
+def labels(place: str, column: "pd.Series[Any]") -> "pd.Categorical[str]":
     """Names, of which none is missing; as categories, which are quick to select by."""
     _require_values(place, column)
     return pd.Categorical(column.astype("str"))

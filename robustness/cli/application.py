@@ -59,12 +59,13 @@ def main() -> None:
 
 def _is_mistake(error: Exception) -> bool:
     """Whether a user caused it: our own one-line errors, and files that can't be written."""
+    from analysis.table import TableError
     from robustness.store import StoreError
     from search_spaces import StudyError
 
     if isinstance(error, OSError):
         return error.errno in MISTAKES
-    if isinstance(error, StudyError | StoreError):
+    if isinstance(error, StudyError | StoreError | TableError):
         return True
     from robustness.data import DataError
 

@@ -1,7 +1,6 @@
 """Commands on results: how they stand, what they say, and what other tools read."""
 
 import json
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,10 +90,9 @@ def report(
     normalised: Annotated[
         bool, typer.Option("--normalised", help="the outcome is scaled to each data set already")
     ] = False,
-) -> int:
+) -> None:
     """Write the sensitivity report of a study, or of any table: one HTML page, figures and tables."""
     from analysis.report import write, write_table
-    from analysis.table import TableError
     from robustness.store import open_folder
 
     if (folder is None) == (table is None):
@@ -108,17 +106,12 @@ def report(
         if given or normalised or not maximize:
             raise typer.BadParameter(f"{', '.join(given) or 'these options'}: only with --table FILE")
         print(f"report: {write(open_folder(folder), None if out is None else open_folder(out))}")
-        return 0
+        return
     absent = [f"--{name}" for name, value in (("axes", axes), ("outcome", outcome), ("out", out)) if value is None]
     if absent or out is None:
         raise typer.BadParameter(f"--table needs {', '.join(absent)}")
     options |= {"direction": "maximize" if maximize else "minimize", "normalised": normalised}
-    try:
-        print(f"report: {write_table(_table(str(table), options), open_folder(out))}")
-    except TableError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    print(f"report: {write_table(_table(str(table), options), open_folder(out))}")
 
 
 def _table(path: str, options: dict[str, Any]) -> "TidyTable":
