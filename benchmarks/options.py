@@ -1,7 +1,8 @@
-"""Types of command-line options."""
+"""Command-line options that benchmarks share, and their types."""
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 
 def whole_number(*, at_least: int) -> Callable[[str], int]:
@@ -13,3 +14,12 @@ def whole_number(*, at_least: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def with_targets(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The parser with `--acceptance` and `--json`."""
+    parser.add_argument(
+        "--acceptance", action="store_true", help="compare with the targets; exit code 1 if one is missed"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    return parser

@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 from loss_report import Target, targets_table
-from options import whole_number
+from options import whole_number, with_targets
 from rich.console import Console
 from rich.table import Table
 
@@ -244,11 +244,7 @@ def _parser() -> argparse.ArgumentParser:
     positive = whole_number(at_least=1)
     parser.add_argument("--trials", nargs="+", type=positive, default=[10_000, 50_000])
     parser.add_argument("--pack-size", type=positive, default=32)
-    parser.add_argument(
-        "--acceptance", action="store_true", help="compare with the targets; exit code 1 if one is missed"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    return parser
+    return with_targets(parser)
 
 
 if __name__ == "__main__":

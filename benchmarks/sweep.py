@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from loss_report import targets_table
-from options import whole_number
+from options import whole_number, with_targets
 from quickstart_work import BATCH_SIZES, EPOCHS, FAMILIES, Configuration, configurations, part_of_quickstart
 from rich.console import Console
 from step_floor import floor_seconds, layer_shapes
@@ -168,11 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=positive, default=3, help="turns of each contender; default: 3")
     parser.add_argument("--epochs", type=positive, default=EPOCHS, help="fewer for a quick look")
-    parser.add_argument(
-        "--acceptance", action="store_true", help="compare with the targets; exit code 1 if one is missed"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    return parser
+    return with_targets(parser)
 
 
 if __name__ == "__main__":
