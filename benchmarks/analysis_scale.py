@@ -134,7 +134,7 @@ def _command() -> float:
 def _analysed(part: str, path: Path) -> float:
     from threadpoolctl import threadpool_limits
 
-    from analysis.tidy import from_file
+    from analysis.table.tidy import from_file
 
     start = time.perf_counter()
     table = from_file(path, outcome=OUTCOME, **_GRID)
@@ -158,8 +158,8 @@ def _robustness(table: Any) -> None:
 
 
 def _surfaces(table: Any) -> None:
-    from analysis.profiles import profiles
     from analysis.surfaces import surfaces
+    from analysis.surfaces.profiles import profiles
 
     surfaces(table, OUTCOME, seed=0)
     profiles(table, OUTCOME, seed=0)

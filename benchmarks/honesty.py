@@ -40,7 +40,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from analysis.intervals import UNDERCOVERS
+from analysis.estimation.intervals import UNDERCOVERS
 
 AA_TABLES = 5
 """A/A tables for each table of coverage: they cost little."""

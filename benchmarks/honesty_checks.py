@@ -10,17 +10,17 @@ import pandas as pd
 from honesty_worlds import GRID, Noise, hill, outcomes, table
 from scipy import stats
 
-from analysis.association import METHODS, association
-from analysis.cells import all_cells
 from analysis.collapse import collapse
+from analysis.collapse.association import METHODS, association
 from analysis.comparison import compare, paired_differences
-from analysis.comparison_measures import probability_of_improvement
-from analysis.fitted import fit_family
-from analysis.intervals import rate
-from analysis.means import crossed_interval, mean_interval
-from analysis.profiles import profiles
+from analysis.comparison.measures import probability_of_improvement
+from analysis.estimation.cells import all_cells
+from analysis.estimation.fitted import fit_family
+from analysis.estimation.intervals import rate
+from analysis.estimation.means import crossed_interval, mean_interval
 from analysis.robustness import measures
 from analysis.sensitivity import indices
+from analysis.surfaces.profiles import profiles
 from analysis.table import Table
 
 LEAST, MOST, MOST_FALSE, CHANCE = 0.92, 0.98, 0.06, 0.01

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from options import whole_number
 
-from analysis.anova import factorial
-from analysis.cells import cells
-from analysis.grid_indices import grid_indices
+from analysis.estimation.cells import cells
 from analysis.sensitivity import indices
+from analysis.sensitivity.anova import factorial
+from analysis.sensitivity.grid_indices import grid_indices
 from analysis.table import Axis, Table
 
 TABLES = Path(__file__).parents[2] / "shared" / "tables"

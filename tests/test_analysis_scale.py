@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.robustness import measures
-from analysis.tidy import from_frame
+from analysis.table.tidy import from_frame
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 analysis_scale = importlib.import_module("analysis_scale")

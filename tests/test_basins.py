@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.basins import basin_width
+from analysis.robustness.basins import basin_width
 
 
 def _slow(at, values, here, least):

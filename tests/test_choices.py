@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from simulated import AXES, GRID, TEMPERATURES, hill, one_row, runs, scattered, table
 
-from analysis.bootstrap import own_errors, simulated
-from analysis.cells import cells
-from analysis.choices import Key, Problem, own_measures
-from analysis.contender import contender
-from analysis.fitted import fit_family
-from analysis.lines import default_line, octave_slices, whole_slices
-from analysis.null import best_null
+from analysis.estimation.cells import cells
+from analysis.estimation.fitted import fit_family
 from analysis.robustness import measures
-from analysis.tunability import joint_gains, tuned_slices
+from analysis.robustness.bootstrap import own_errors, simulated
+from analysis.robustness.choices import Key, Problem, own_measures
+from analysis.robustness.contender import contender
+from analysis.robustness.lines import default_line, octave_slices, whole_slices
+from analysis.robustness.null import best_null
+from analysis.robustness.tunability import joint_gains, tuned_slices
 
 TRUTH = hill(GRID)
 
@@ -46,7 +46,7 @@ def test_many_tables_at_once_are_measured_as_one_by_one(missing, failing):
 def test_errors_do_not_depend_on_how_many_tables_are_drawn_at_once(monkeypatch):
     problem = _problem(runs(GRID, TRUTH, seeds=4, rng=np.random.default_rng(0)))
     whole = own_errors(problem, seed=0)
-    monkeypatch.setattr("analysis.bootstrap._AT_ONCE", 300)
+    monkeypatch.setattr("analysis.robustness.bootstrap._AT_ONCE", 300)
     for key, error in own_errors(problem, seed=0).items():
         assert error == pytest.approx(whole[key], rel=0.5, abs=1e-4), key
 

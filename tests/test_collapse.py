@@ -9,8 +9,8 @@ from hypothesis.strategies import booleans, integers, sampled_from
 from scipy import stats
 from simulated import GRID, hill, one_row, runs, study, table
 
-from analysis.association import _correlations, _kendall, _terms, association
 from analysis.collapse import METRICS, choice_regrets, collapse, onset_epochs
+from analysis.collapse.association import _correlations, _kendall, _terms, association
 from analysis.robustness import COLUMNS
 
 

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis.strategies import floats, integers
 from scipy import stats
 
-from analysis.cells import cells
 from analysis.comparison import COLUMNS, compare, paired_differences, paired_mean
-from analysis.crossfit import choose_best
-from analysis.pairs import Pairs, profiled
+from analysis.comparison.pairs import Pairs, profiled
+from analysis.comparison.verdicts import TTest, adjusted, decided, verdict
+from analysis.estimation.cells import cells
+from analysis.estimation.crossfit import choose_best
 from analysis.table import Axis, Table
-from analysis.verdicts import TTest, adjusted, decided, verdict
 
 BATCHES, TEMPERATURES = (16, 64, 256), (0.1, 0.5)
 AXES = (Axis("batch_size", "log2", BATCHES, 16, 256), Axis("temperature", "log", TEMPERATURES, 0.1, 0.5))

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from simulated import AXES, GRID, hill, one_row, runs, table
 
-from analysis.data_sets import Range, effective_dimension, performance_range, phi, phi_plug_in
 from analysis.robustness import measures
+from analysis.robustness.data_sets import Range, effective_dimension, performance_range, phi, phi_plug_in
 
 
 def _quadratics(centres, a=1.0):
@@ -98,7 +98,7 @@ def test_rows_over_data_sets_are_in_the_table_of_measures():
 
 
 def test_the_interval_of_phi_on_a_flat_noisy_surface_holds_0(monkeypatch):
-    monkeypatch.setattr("analysis.bootstrap.REPLICATES", 30)
+    monkeypatch.setattr("analysis.robustness.bootstrap.REPLICATES", 30)
     flat = np.full(15, 0.8)
     rows = [one_row(measures(_two_data_sets((flat, flat), seed=seed), seed=0), "phi", dataset="") for seed in range(12)]
     assert np.mean([row["low"] <= 0 <= row["high"] for row in rows]) >= 0.9

@@ -10,13 +10,13 @@ import pytest
 from scipy.stats import qmc
 from simulated import one_row, table
 
-from analysis.anova import anova, factorial
-from analysis.cells import cells
-from analysis.decomposition import all_subsets, index_weights, subset_variances
-from analysis.gp_indices import surrogate_indices
-from analysis.grid_indices import grid_indices
+from analysis.estimation.cells import cells
+from analysis.estimation.surrogate import fit_surrogate
 from analysis.sensitivity import indices
-from analysis.surrogate import fit_surrogate
+from analysis.sensitivity.anova import anova, factorial
+from analysis.sensitivity.decomposition import all_subsets, index_weights, subset_variances
+from analysis.sensitivity.gp_indices import surrogate_indices
+from analysis.sensitivity.grid_indices import grid_indices
 from analysis.table import Axis
 
 TABLES = Path(__file__).parents[2] / "shared" / "tables"

@@ -5,7 +5,7 @@ from hypothesis.strategies import integers
 from scipy import stats
 from simulated import BLOCKS, noisy
 
-from analysis.means import crossed_interval, crossed_mean, mean_interval, seed_mean
+from analysis.estimation.means import crossed_interval, crossed_mean, mean_interval, seed_mean
 
 
 def _slow_mean_squares(y):

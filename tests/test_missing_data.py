@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from simulated import BATCH_SIZES, GRID, TEMPERATURES, hill, one_row, runs, table
 
-from analysis.balance import balance
-from analysis.cells import cells
-from analysis.crossfit import choose_best
-from analysis.fitted import fit_family
+from analysis.estimation.balance import balance
+from analysis.estimation.cells import cells
+from analysis.estimation.crossfit import choose_best
+from analysis.estimation.fitted import fit_family
 from analysis.robustness import measures, scorecard
 
 
@@ -200,7 +200,7 @@ def test_a_missing_validation_score_switches_no_family_to_test_images():
 
 @pytest.mark.parametrize("missing", [0.0, 0.25])
 def test_intervals_of_the_whole_analysis_cover_with_a_validation_column(missing, monkeypatch):
-    monkeypatch.setattr("analysis.bootstrap.REPLICATES", 60)
+    monkeypatch.setattr("analysis.robustness.bootstrap.REPLICATES", 60)
     truth, hits = hill(GRID), {"best": [], "mass": []}
     for seed in range(20):
         rng = np.random.default_rng(seed)

@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 from simulated import BLOCKS, GRID, hill, noisy
 
-from analysis.balance import balance, row_means
-from analysis.near_optimal import mass, mass_bounds, search_cost, shortfall
-from analysis.statistics import fit_noise
+from analysis.estimation.balance import balance, row_means
+from analysis.estimation.noise import fit_noise
+from analysis.robustness.near_optimal import mass, mass_bounds, search_cost, shortfall
 
 
 @pytest.mark.parametrize(("seed_sd", "block_sd"), [(0.0, 0.0), (3.0, 1.0)])

@@ -15,8 +15,8 @@ from processes import robustness
 from studies_for_tests import TINY, changed
 
 from analysis.report import write
-from analysis.store_table import from_store, read_study
 from analysis.table import Axis
+from analysis.table.store import from_store, read_study
 from robustness import store
 from robustness.losses import LOSSES
 from robustness.losses.installed import find_loss, installed_loss

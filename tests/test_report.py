@@ -11,7 +11,7 @@ from analysis.report import is_current, write
 from analysis.report.epochs import over_epochs
 from analysis.report.prose import answer
 from analysis.report.results import compute
-from analysis.store_table import from_store
+from analysis.table.store import from_store
 from robustness import store
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -314,17 +314,18 @@ def test_epochs_that_only_some_batch_sizes_reached_are_left_out():
 def test_the_reference_is_compared_and_the_verdicts_open_the_page(tmp_path):
     written = write(write_store(tmp_path / "store", small_study(analysis={"reference": "nt_xent"})))
     rows = pd.read_csv(written.parent / "tables" / "comparisons.csv")
-    assert list(rows["family"]) == ["kcl_gaussian", "kcl_gaussian"]
+    paired = rows[rows["measure"] == "difference"]
+    assert list(paired["family"]) == ["kcl_gaussian", "kcl_gaussian"]
     text = written.read_text("utf-8")
     assert "Against nt_xent" in text
-    verdict = rows.loc[rows["profile"] == "mean", "verdict"].item()
+    verdict = paired.loc[paired["profile"] == "mean", "verdict"].item()
     assert f"paired with nt_xent seed by seed, kcl_gaussian is {verdict}" in text
 
 
 def test_a_comparison_that_was_not_made_is_not_told(tmp_path):
-    scattered = small_study(design={"kind": "sobol", "configurations": 8}, analysis={"reference": "nt_xent"})
-    text = write(write_store(tmp_path / "store", scattered)).read_text("utf-8")
-    assert "settings are a sample: no paired comparison" in text
+    adaptive = small_study(design={"kind": "tpe", "configurations": 8}, analysis={"reference": "nt_xent"})
+    text = write(write_store(tmp_path / "store", adaptive)).read_text("utf-8")
+    assert "adaptive design" in text
     assert "paired with nt_xent seed by seed" not in text
 
 

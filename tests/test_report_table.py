@@ -2,7 +2,7 @@ import pandas as pd
 from simulated import study
 
 from analysis.report import write_table
-from analysis.tidy import from_file, from_frame
+from analysis.table.tidy import from_file, from_frame
 
 ROLES = {"axes": "batch_size:log2,temperature:log", "outcome": "linear_top1", "group": "family", "replicate": "seed"}
 

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import integers
 
-from analysis.search import expected_best, expected_best_bands, expected_best_of_grid, expected_best_rows, search_counts
+from analysis.robustness.search import (
+    expected_best,
+    expected_best_bands,
+    expected_best_of_grid,
+    expected_best_rows,
+    search_counts,
+)
 
 
 @given(integers(0, 10**6), integers(1, 8))

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers
 from simulated import AXES, GRID, hill, one_row, runs, scattered, study, table
 
-from analysis.anova import anova, factorial
-from analysis.cells import cells
-from analysis.decomposition import all_subsets, index_weights, subset_variances
-from analysis.good_region import good_region_importance, good_weights
-from analysis.gp_indices import quadrature
-from analysis.grid_indices import grid_indices, variance_shares
+from analysis.estimation.cells import cells
 from analysis.sensitivity import COLUMNS, indices
+from analysis.sensitivity.anova import anova, factorial
+from analysis.sensitivity.decomposition import all_subsets, index_weights, subset_variances
+from analysis.sensitivity.good_region import good_region_importance, good_weights
+from analysis.sensitivity.gp_indices import quadrature
+from analysis.sensitivity.grid_indices import grid_indices, variance_shares
 from analysis.table import Axis
 
 

@@ -7,7 +7,7 @@ import yaml
 from processes import robustness
 from studies_for_tests import TINY, changed, tiny
 
-from analysis.store_table import from_store
+from analysis.table.store import from_store
 from robustness import store
 from robustness.data import load
 from robustness.plan import plan

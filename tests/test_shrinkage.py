@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from simulated import GRID, hill
 
-from analysis.grids import level_codes, same
-from analysis.shrinkage import shrink_grid
+from analysis.estimation.grids import level_codes, same
+from analysis.estimation.shrinkage import shrink_grid
 
 
 def _codes(*sizes):

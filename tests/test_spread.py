@@ -5,7 +5,7 @@ from hypothesis.strategies import integers
 from scipy import stats
 from simulated import BLOCKS, noisy
 
-from analysis.spread import cvar, interquartile, interquartile_range, without_noise
+from analysis.robustness.spread import cvar, interquartile, interquartile_range, without_noise
 
 
 @given(integers(0, 10**6), integers(1, 40))

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from simulated import AXES, BATCH_SIZES, GRID, TEMPERATURES, hill, runs, scattered, study, table
 
-from analysis.profiles import profiles
-from analysis.smooth import RESOLUTION, at_values, averages
+from analysis.estimation.surrogate import fit_surrogate
 from analysis.surfaces import COLUMNS, outcomes_of, plane, surfaces
-from analysis.surrogate import fit_surrogate
+from analysis.surfaces.profiles import profiles
+from analysis.surfaces.smooth import RESOLUTION, at_values, averages
 from analysis.table import Axis
 
 GAMMA = Axis("gamma", "log2", (1, 16), 1.0, 16.0)

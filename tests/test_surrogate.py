@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from analysis.surrogate import Surrogate, fit_surrogate
+from analysis.estimation.surrogate import Surrogate, fit_surrogate
 
 POINTS = np.random.default_rng(0).uniform(size=(12, 2))
 MEANS = np.sin(4 * POINTS[:, 0]) + 0.3 * POINTS[:, 1]
@@ -31,7 +31,7 @@ def test_draws_pass_through_data_without_noise():
 
 def test_the_same_generator_draws_the_same_surfaces_in_chunks_too(monkeypatch):
     whole = process().draws(AT, count=3, rng=np.random.default_rng(7))
-    monkeypatch.setattr("analysis.surrogate.CHUNK", 3)
+    monkeypatch.setattr("analysis.estimation.surrogate.CHUNK", 3)
     np.testing.assert_allclose(process().draws(AT, count=3, rng=np.random.default_rng(7)), whole)
 
 

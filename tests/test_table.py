@@ -8,10 +8,10 @@ import pytest
 from fake_store import small_study, write_store
 from simulated import GRID, hill, runs, study, table
 
-from analysis.cells import all_cells, axis_values, cells, unit_coordinate
-from analysis.lines import default_point
-from analysis.store_table import from_store
+from analysis.estimation.cells import all_cells, axis_values, cells, unit_coordinate
+from analysis.robustness.lines import default_point
 from analysis.table import Axis, Table, worst_finite
+from analysis.table.store import from_store
 from robustness import store
 from search_spaces import parse_study
 

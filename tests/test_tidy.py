@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from simulated import study
 
-from analysis.cells import cells
-from analysis.exploratory import only_exploratory, split
+from analysis.estimation.cells import cells
 from analysis.table import OUTCOME_INFINITE, OUTCOME_MISSING, TableError
-from analysis.tidy import from_file, from_frame
+from analysis.table.exploratory import only_exploratory, split
+from analysis.table.tidy import from_file, from_frame
 
 AXES = "batch_size:log2,temperature:log"
 ROLES = {"axes": AXES, "outcome": "linear_top1", "group": "family", "replicate": "seed"}
@@ -143,7 +143,7 @@ def test_searched_and_stopped_rows_are_split_off():
 
 def test_the_analysis_of_a_table_loads_no_torch_and_no_ray():
     code = (
-        "import sys, analysis.tidy, analysis.report, analysis.exploratory\n"
+        "import sys, analysis.table.tidy, analysis.report, analysis.table.exploratory\n"
         "assert not {'torch', 'ray'} & set(sys.modules), 'loaded'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

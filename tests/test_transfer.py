@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers
 from simulated import GRID, hill, runs, table
 
-from analysis.transfer import (
+from analysis.comparison.transfer import (
     COLUMNS,
     FRIEDMAN_COLUMNS,
     critical_difference,

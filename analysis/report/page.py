@@ -19,9 +19,9 @@ from analysis.report.prose import answer
 from analysis.report.results import Results, compute, has_failed
 from analysis.report.score import Column, Row, columns, notes, score_rows
 from analysis.report.surface_frames import surface_frames
-from analysis.store_table import datasets_of, from_store, read_study
 from analysis.surfaces import COLUMNS as SURFACE_COLUMNS
 from analysis.table import Table
+from analysis.table.store import datasets_of, from_store, read_study
 from robustness import store
 from robustness.store import Folder
 
@@ -75,7 +75,7 @@ def write(folder: Folder, out: Folder | None = None) -> Folder:
 
 
 def write_table(table: Table, out: Folder) -> Folder:
-    """Write the report of anybody's table, as `analysis.tidy.from_file` reads it. For instance:
+    """Write the report of anybody's table, as `analysis.table.tidy.from_file` reads it. For instance:
 
         table = from_file("runs.csv", group="method", axes="lr:log", outcome="accuracy", replicate="seed")
         write_table(table, Path("report"))

@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from analysis.cells import all_cells
 from analysis.collapse import collapse
 from analysis.comparison import compare
-from analysis.exploratory import split
+from analysis.comparison.transfer import transfer
+from analysis.estimation.cells import all_cells
 from analysis.figures import Level
-from analysis.profiles import profiles
 from analysis.robustness import measures_and_curve
-from analysis.scorecard import scorecard
+from analysis.robustness.scorecard import scorecard
+from analysis.robustness.untrained import untrained_mean, untrained_rows
 from analysis.sensitivity import indices
 from analysis.surfaces import outcomes_of, surfaces
+from analysis.surfaces.profiles import profiles
 from analysis.table import Table
-from analysis.transfer import transfer
-from analysis.untrained import untrained_mean, untrained_rows
+from analysis.table.exploratory import split
 
 SEED = 0
 """Of every random draw of the analysis: the same table gives the same report."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import FAILED, cells
+from analysis.estimation.cells import FAILED, cells
 from analysis.figures import Marks, Plane, surface_figure
 from analysis.labels import Quantity, level, quantity, words
 from analysis.report.frame import Frame, file_stem

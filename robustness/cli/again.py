@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from rich.table import Table
 
-from analysis.store_table import read_study
+from analysis.table.store import read_study
 from robustness import store
 from robustness.cli.terminal import progress, show
 from robustness.data import load

@@ -116,7 +116,7 @@ def report(
 
 def _table(path: str, options: dict[str, Any]) -> "TidyTable":
     """Read anybody's table."""
-    from analysis.tidy import from_file
+    from analysis.table.tidy import from_file
 
     text = options["tolerances"]
     if text is not None:

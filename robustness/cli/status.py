@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.store_table import read_study, with_extra_columns
+from analysis.table.store import read_study, with_extra_columns
 from robustness import store
 from robustness.store import Folder
 from search_spaces import Study

@@ -15,7 +15,7 @@ from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from analysis.store_table import read_study, with_extra_columns
+from analysis.table.store import read_study, with_extra_columns
 from robustness import store
 from robustness.store import Folder, StoreError
 from search_spaces import Axis, Choice, Family, Integer, Study

@@ -1,0 +1,1 @@
+"""Estimates of one family's outcomes: cells, noise, intervals, means, maxima without luck, shrinkage and surrogates."""
