@@ -355,7 +355,7 @@ def test_extra_hyperparameters_become_axes_when_results_are_read(install, tmp_pa
         assert table_of(tmp_path / "with", name).equals(table_of(tmp_path / "without", name))
     here, there = (table_of(tmp_path / where, "robustness") for where in ("with", "without"))
     differing = (here.ne(there) & (here.notna() | there.notna())).any(axis=1)
-    assert set(here.loc[differing, "measure"]) == {"default_gap"}
+    assert set(here.loc[differing, "measure"]) == {"default_gap", "tuning_gain", "joint_gain"}
     gap = there[(there["family"] == "my_loss") & (there["measure"] == "default_gap")]
     assert gap["reason"].tolist() == ["no default for order"]
 

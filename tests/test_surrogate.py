@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from analysis.estimation.surrogate import Surrogate, fit_surrogate
+from analysis.estimation.surrogate import Surrogate, fit_surrogate, held_out_r2
 
 POINTS = np.random.default_rng(0).uniform(size=(12, 2))
 MEANS = np.sin(4 * POINTS[:, 0]) + 0.3 * POINTS[:, 1]
@@ -51,3 +51,16 @@ def test_a_constant_surface_is_drawn_as_constants():
     draws = fit.draws(AT, count=2000, rng=np.random.default_rng(0))
     assert np.ptp(draws, axis=1).max() == 0
     assert draws[:, 0].std() == pytest.approx(np.sqrt(0.01 / 12), rel=0.1)
+
+
+def test_the_same_data_are_fitted_once_and_other_data_or_settings_anew():
+    given = (POINTS, MEANS, np.full(12, 0.01))
+    once = fit_surrogate(*given, seed=0, restarts=0)
+    assert fit_surrogate(*(array.copy() for array in given), seed=0, restarts=0) is once
+    for place, array in enumerate(given):
+        changed = [*given]
+        changed[place] = array + 0.01
+        assert fit_surrogate(*changed, seed=0, restarts=0) is not once
+    assert fit_surrogate(*given, seed=1, restarts=0) is not once
+    assert fit_surrogate(*given, seed=0, restarts=1) is not once
+    assert held_out_r2(*given, seed=0) == held_out_r2(*given, seed=0) != held_out_r2(*given, seed=1)

@@ -1,8 +1,10 @@
 """A Gaussian process through the cell means, whose noise is known from the seeds."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, wraps
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,28 @@ FEATURES = 1024
 
 JITTER = 1e-10
 CHUNK = 4096
+
+REMEMBERED = 128
+"""Results that are kept of each function: measures, profiles, surfaces and indices ask for the same processes."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _remembered(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Call a function of arrays and settings once for the same numbers."""
+
+    @lru_cache(REMEMBERED)
+    def kept(arrays: tuple[tuple[tuple[int, ...], bytes], ...], settings: tuple[tuple[str, int], ...]) -> _R:
+        given = [np.frombuffer(data).reshape(shape) for shape, data in arrays]
+        return function(*given, **dict(settings))  # type: ignore[arg-type]
+
+    @wraps(function)
+    def call(*arrays: _P.args, **settings: _P.kwargs) -> _R:
+        frozen = [np.asarray(array, dtype=float) for array in arrays]
+        return kept(tuple((one.shape, one.tobytes()) for one in frozen), tuple(sorted(settings.items())))
+
+    return call
 
 
 @dataclass(frozen=True)
@@ -136,6 +160,7 @@ class Surrogate:
         return factor
 
 
+@_remembered
 def fit_surrogate(points: Floats, means: Floats, noise: Floats, *, seed: int, restarts: int = 5) -> Surrogate:
     """Fit an anisotropic Matern 5/2 process by maximum marginal likelihood.
 
@@ -172,6 +197,7 @@ def fit_surrogate(points: Floats, means: Floats, noise: Floats, *, seed: int, re
     return Surrogate(drawn, points, means, noise, process.kernel_, offset, scale)
 
 
+@_remembered
 def held_out_r2(points: Floats, means: Floats, noise: Floats, *, seed: int) -> float:
     """Share of the variance of cell means that a surrogate explains on configurations it was not fitted to.
 
