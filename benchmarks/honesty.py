@@ -33,6 +33,7 @@ from honesty_checks import (
     false_verdicts,
     flat_rows,
     power,
+    scattered_coverage,
     table_coverage,
 )
 from options import whole_number
@@ -54,6 +55,7 @@ def main() -> int:
         for common in COMMON:
             table_coverage(tally, seeds=seeds, common=common, draws=draws)
             array_coverage(tally, seeds=seeds, common=common, draws=draws)
+            scattered_coverage(tally, seeds=seeds, common=common, draws=draws)
     names = sorted({name for name, _, _ in tally.held if name.startswith(tuple(options.measures))})
     console.print(_coverage_table(tally, names, options.seeds))
     failing = [name for name in names if tally.failing(name)]

@@ -4,10 +4,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
-from honesty_worlds import GRID, Noise, hill, outcomes, table
+from honesty_worlds import FINE, GRID, Noise, hill, outcomes, scattered, table
 from scipy import stats
 
 from analysis.collapse import collapse
@@ -24,11 +25,19 @@ from analysis.surfaces.profiles import profiles
 from analysis.table import Table
 
 LEAST, MOST, MOST_FALSE, CHANCE = 0.92, 0.98, 0.06, 0.01
-TWO_SIDED = ("profile", "difference mean", "difference best", "mean_interval", "crossed_interval")
-"""What is a mean or a difference of means: too wide is wrong too."""
+AWAY = 0.05
+"""From here on a share of variance counts as not 0."""
+SHARES = ("omega2", "S1_corrected", "ST_corrected")
+TWO_SIDED = (
+    "profile", "difference mean", "difference best", "mean_interval", "crossed_interval",
+    *(f"{share} above {AWAY:g}" for share in SHARES),
+)  # fmt: skip
+"""What is a mean or a difference of means, and shares of variance that are not 0: too wide is wrong too."""
 
 TRUE_SEEDS = 400
-TRUTHS = {"a": hill(top=0.93, width=0.15), "b": hill(top=0.92, width=0.3)}
+HILLS = {"a": partial(hill, top=0.93, width=0.15), "b": partial(hill, top=0.92, width=0.3)}
+CONFIGURATIONS = 40
+"""Of a scattered design."""
 COMMON = {"no": 0.0, "yes": 0.01}
 KEYS = ["family", "measure", "axis", "tolerance", "reference"]
 EFFECTS = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -91,29 +100,77 @@ def rows_of(drawn: Table, *, seed: int) -> pd.DataFrame:
     rows = rows[~rows["measure"].isin(["failure_rate", "difference of sign_flip", "best_null"])]
     rows[["axis", "reference"]] = rows[["axis", "reference"]].fillna("")
     rows["tolerance"] = rows["tolerance"].astype(float).fillna(-1.0)
-    return rows[[*KEYS, "estimate", "low", "high", "reason"]]
+    return rows[[*KEYS, "estimate", "low", "high", "reason"]].assign(truth=math.nan)
 
 
 def table_coverage(tally: Tally, *, seeds: int, common: str, draws: int) -> None:
     """Tables of two families against their truth."""
-    noise = Noise(common=COMMON[common])
     rng = np.random.default_rng([seeds, len(common)])
-    exact = table(outcomes(TRUTHS, noise, seeds=TRUE_SEEDS, rng=rng, exact=True), reference="a", rng=rng)
-    truth = rows_of(exact, seed=0).set_index(KEYS)["estimate"]
-    found = [
-        rows_of(table(outcomes(TRUTHS, noise, seeds=seeds, rng=rng), reference="a", rng=rng), seed=draw)
-        for draw in range(draws)
-    ]
-    every = pd.concat(found, ignore_index=True)
+    drawn = partial(_simulated, noise=Noise(common=COMMON[common]), rng=rng)
+    truth = rows_of(drawn(GRID, seeds=TRUE_SEEDS, exact=True), seed=0)
+    _add_rows(tally, (seeds, common), truth, [rows_of(drawn(GRID, seeds=seeds), seed=draw) for draw in range(draws)])
+
+
+def scattered_coverage(tally: Tally, *, seeds: int, common: str, draws: int) -> None:
+    """The same with settings drawn anew each time, against the truth of the whole space.
+
+    `best`, `worst_case` and `worst_octave_drop` are about a setting that was chosen among those drawn: they are held
+    against the truth there.
+    """
+    rng = np.random.default_rng([seeds, len(common), 5])
+    drawn = partial(_simulated, noise=Noise(common=COMMON[common]), rng=rng)
+    truth = rows_of(drawn(FINE, seeds=TRUE_SEEDS // 2, exact=True), seed=0)
+    found = []
+    for draw in range(draws):
+        one = drawn(scattered(CONFIGURATIONS, rng), seeds=seeds, design="random")
+        found.append(
+            rows_of(one, seed=draw)
+            .drop(columns="truth")
+            .merge(_at_the_chosen(one), how="left", on=["family", "measure", "axis"])
+        )
+    _add_rows(tally, (seeds, common), truth, found, suffix=", scattered")
+
+
+def _at_the_chosen(drawn: Table) -> pd.DataFrame:
+    """The truth at the settings that are best and worst on all seeds."""
+    rows = []
+    for cells in all_cells(drawn, "a", "linear_top1"):
+        surface = HILLS[cells.family]
+        best, worst = pd.DataFrame([cells.chosen_setting]), cells.settings.iloc[[int(np.argmin(cells.means))]]
+        top = surface(best).item()
+        rows += [(cells.family, "best", "", top), (cells.family, "worst_case", "", surface(worst).item())]
+        for axis in cells.axes:
+            beside = pd.concat([best] * 65, ignore_index=True)
+            beside[axis.name] = np.clip(beside[axis.name] * np.geomspace(0.5, 2, 65), axis.low, axis.high)
+            rows.append((cells.family, "worst_octave_drop", axis.name, top - surface(beside).min()))
+    return pd.DataFrame(rows, columns=["family", "measure", "axis", "truth"])
+
+
+def _simulated(
+    settings: pd.DataFrame, *, noise: Noise, seeds: int, rng: np.random.Generator, exact: bool = False,
+    design: str = "grid",
+) -> Table:  # fmt: skip
+    truths = {name: surface(settings) for name, surface in HILLS.items()}
+    drawn = outcomes(truths, noise, seeds=seeds, rng=rng, settings=settings, exact=exact)
+    return table(drawn, reference="a", rng=rng, settings=settings, design=design)
+
+
+def _add_rows(
+    tally: Tally, where: tuple[int, str], truth: pd.DataFrame, found: Sequence[pd.DataFrame], *, suffix: str = ""
+) -> None:
+    """Hold the intervals of drawn tables against the truth; of what is chosen on S - 1 seeds, against the mean."""
+    true, every = truth.set_index(KEYS)["estimate"], pd.concat(found, ignore_index=True)
     mean = every.groupby(KEYS)["estimate"].mean()
     for row in every.itertuples():
         key = (row.family, row.measure, row.axis, row.tolerance, row.reference)
         chosen = "choice_regret" in row.measure or (row.measure, row.reference) == ("difference", "best")
-        true = (mean if chosen else truth).get(key, math.nan)
+        value = (mean if chosen else true).get(key, math.nan)
+        value = value if math.isnan(row.truth) else row.truth
         name = f"{row.measure} {row.reference}" if row.reference not in ("", "common") else row.measure
-        tally.add((name, seeds, common), row.low, row.high, true)
+        name += f" above {AWAY:g}" if row.measure in SHARES and value > AWAY else ""
+        tally.add((name + suffix, *where), row.low, row.high, value)
         if "undercovers" in str(row.reason):
-            tally.noted.add(name)
+            tally.noted.add(name + suffix)
 
 
 def array_coverage(tally: Tally, *, seeds: int, common: str, draws: int) -> None:
@@ -152,7 +209,7 @@ def _add_associations(tally: Tally, where: tuple[int, str], rng: np.random.Gener
 def false_verdicts(*, seeds: int, draws: int) -> dict[str, float]:
     """Share of A/A comparisons that are called better or worse, by profile."""
     rng = np.random.default_rng([seeds, 2])
-    once = table(outcomes({"a": TRUTHS["a"]}, Noise(), seeds=5, rng=rng), reference=None, rng=rng)
+    once = table(outcomes({"a": HILLS["a"](GRID)}, Noise(), seeds=5, rng=rng), reference=None, rng=rng)
     surface = fit_family(all_cells(once, "a", "linear_top1")[0], seed=0).outcome.expected
     noise, told = Noise(common=0.01, family=0.004), defaultdict(list)
     for _ in range(draws):
@@ -194,7 +251,8 @@ def power(*, seeds: int, draws: int) -> list[float]:
     """How often the primary test says better, by effect in standard deviations of a run's own noise."""
     rng, noise, found = np.random.default_rng([seeds, 4]), Noise(common=0.01, family=0.004), []
     for effect in EFFECTS:
-        truths = {"a": TRUTHS["a"], "b": TRUTHS["a"] + effect * noise.residual}
+        truth = HILLS["a"](GRID)
+        truths = {"a": truth, "b": truth + effect * noise.residual}
         told = []
         for _ in range(draws):
             drawn = table(outcomes(truths, noise, seeds=seeds, rng=rng), reference="a", rng=rng)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.strategies import integers
 
+from analysis.estimation.intervals import Estimate, missing
 from analysis.robustness.search import (
     expected_best,
     expected_best_bands,
@@ -59,11 +60,25 @@ def test_bands_hold_at_once_and_equal_a_slow_integral():
 
 def test_a_grid_and_an_outcome_without_bounds_have_no_band():
     values = np.array([0.1, 0.5, 0.8])
-    grid = expected_best_rows(values, [1, 2], sampled=False, least=0.0, most=1.0)
-    open_ended = expected_best_rows(values, [1, 2], sampled=True, least=-math.inf, most=math.inf)
+    grid = expected_best_rows(values, [1, 2], sampled=False, least=0.0, most=1.0, seeds=missing("one seed"))
+    open_ended = expected_best_rows(
+        values, [1, 2], sampled=True, least=-math.inf, most=math.inf, seeds=missing("one seed")
+    )
     assert [np.isnan(found.low) for found in grid + open_ended] == [True] * 4
     assert grid[0].reason == "no interval: a grid is no sample"
     assert open_ended[0].reason == "no interval: the outcome has no known bounds"
-    banded = expected_best_rows(values, [1, 2], sampled=True, least=0.0, most=1.0)
+    banded = expected_best_rows(values, [1, 2], sampled=True, least=0.0, most=1.0, seeds=missing("one seed"))
     assert all(found.low <= found.estimate <= found.high for found in banded)
+    assert all("given this seed" in found.method for found in banded)
     assert search_counts(100) == [1, 2, 4, 8, 16, 32, 64]
+
+
+def test_bands_are_widened_by_what_all_runs_of_a_seed_share():
+    values = np.linspace(0.3, 0.5, 200)
+    seeds = Estimate(0.4, 0.38, 0.42, "mean over seeds")
+    wide, narrow = (
+        expected_best_rows(values, [1, 4], sampled=True, least=0.0, most=1.0, seeds=shared)
+        for shared in (seeds, missing("one seed"))
+    )
+    for found, known in zip(wide, narrow, strict=True):
+        assert (found.low, found.high) == pytest.approx((known.low - 0.02, known.high + 0.02))

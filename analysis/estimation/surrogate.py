@@ -71,10 +71,12 @@ class Surrogate:
 
     def weights(self, at: Floats) -> Floats:
         """(m, n) rows w with prediction = offset + w . (means - offset)."""
-        if self.scale == 0:
-            return np.zeros((len(at), len(self.points)))
-        solved: Floats = cho_solve(self._factor, self.kernel(self.points, at)).T
-        return solved
+        return np.zeros((len(at), len(self.points))) if self.scale == 0 else self.solved(self.kernel(at, self.points))
+
+    def solved(self, cross: Floats) -> Floats:
+        """(m, n) rows K^-1 c for (m, n) rows c of covariances with the data, K their own with noise."""
+        found: Floats = cho_solve(self._factor, cross.T).T
+        return found
 
     def mean(self, at: Floats) -> Floats:
         """Posterior mean at (m, d) points."""

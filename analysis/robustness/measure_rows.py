@@ -10,6 +10,7 @@ import numpy as np
 from analysis.estimation.cells import Cells
 from analysis.estimation.crossfit import normalised_regret
 from analysis.estimation.intervals import UNDERCOVERS, Estimate, around, deviation, missing, rate
+from analysis.estimation.means import mean_interval
 from analysis.estimation.noise import fit_noise
 from analysis.robustness.choices import Key
 from analysis.robustness.contender import Contender, choice_words, outcome_limits
@@ -66,7 +67,8 @@ def _search_rows(table: Table, family: Contender) -> Iterator[Row]:
     # A sum of main effects may leave the range of a share.
     values = np.clip(family.fitted.outcome.expected, least, most)
     counts = search_counts(cells.num_configs)
-    found = expected_best_rows(values, counts, sampled=table.design != "grid", least=least, most=most)
+    sampled, seeds = table.design != "grid", mean_interval(cells.outcome)
+    found = expected_best_rows(values, counts, sampled=sampled, least=least, most=most, seeds=seeds)
     for n, value in zip(counts, found, strict=True):
         yield row(table, family, f"expected_best_{n}", value.flipped(cells.sign))
 

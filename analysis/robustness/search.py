@@ -95,14 +95,18 @@ def search_counts(limit: int) -> list[int]:
 
 
 def expected_best_rows(
-    values: Floats, counts: Sequence[int], *, sampled: bool, least: float, most: float
+    values: Floats, counts: Sequence[int], *, sampled: bool, least: float, most: float, seeds: Estimate
 ) -> list[Estimate]:
     """Expected best with the band that its design allows, n by n.
+
+    The band is about which configurations were drawn; all of them share the luck of their seeds, by which it is
+    widened.
 
     Args:
         values: (n,) shrunken means, larger is better.
         sampled: whether configurations were drawn from the reference measure; else they are cells of a grid.
         least, most: ends of what is possible; without them there is no band.
+        seeds: mean of all trials, with the interval of its seeds (`means.mean_interval`).
     """
     if not sampled:
         found = expected_best_of_grid(values, counts)
@@ -112,6 +116,9 @@ def expected_best_rows(
         return [Estimate(value, math.nan, math.nan, _SHRUNKEN, _UNBOUNDED) for value in found.tolist()]
     low, high = expected_best_bands(values, counts, least=least, most=most)
     words = f"{_SHRUNKEN}; Dvoretzky-Kiefer-Wolfowitz band, outcomes from {least + 0.0:g} to {most + 0.0:g}"
+    shift = (seeds.high - seeds.low) / 2
+    words += "; widened by the seeds' interval" if math.isfinite(shift) else "; given this seed"
+    low, high = np.clip([low - np.nan_to_num(shift), high + np.nan_to_num(shift)], least, most)
     bands = zip(found.tolist(), low.tolist(), high.tolist(), strict=True)
     return [Estimate(value, below, above, words).holding() for value, below, above in bands]
 

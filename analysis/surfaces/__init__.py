@@ -13,7 +13,7 @@ from analysis.estimation.fitted import LEAST_CONFIGURATIONS, family_noise
 from analysis.estimation.surrogate import fit_surrogate, held_out_r2
 from analysis.surfaces.groups import Summary, summaries
 from analysis.surfaces.hull import inside_hull
-from analysis.surfaces.smooth import at_values, averages, evaluation_points, neighbours, parts
+from analysis.surfaces.smooth import at_values, averages, evaluation_points, parts, reference_points
 from analysis.table import Axis, Table
 
 Floats = NDArray[np.float64]
@@ -178,5 +178,5 @@ def _others(family: Cells, axes: Plane, best: Mapping[str, Any], seed: int) -> I
     if not axes.others:
         yield "mean", family.points[:1]
         return
-    yield "mean", neighbours(family, seed=seed)
+    yield "mean", reference_points(family.axes, seed=seed)
     yield "best", unit_points(pd.DataFrame([best]), family.axes)

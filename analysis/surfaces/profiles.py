@@ -11,7 +11,7 @@ from analysis.estimation.fitted import LEAST_CONFIGURATIONS, family_noise
 from analysis.estimation.intervals import Estimate, around, missing, rate
 from analysis.estimation.means import mean_interval
 from analysis.estimation.surrogate import fit_surrogate
-from analysis.surfaces.smooth import at_values, averages, evaluation_points, neighbours, parts
+from analysis.surfaces.smooth import at_values, averages, evaluation_points, parts, reference_points
 from analysis.table import Axis, Table
 
 COLUMNS = ("dataset", "outcome", "family", "axis", "value", "estimate", "low", "high", "n", "method", "reason")
@@ -21,9 +21,9 @@ def profiles(table: Table, outcome: str, *, seed: int) -> pd.DataFrame:
     """Every family's profile along each of its axes.
 
     On grids the mean of all trials at a level, with Student's interval of the seeds' means (Clopper and
-    Pearson's for `failed`). In scattered designs a Gaussian process averaged over the sampled values of the
-    other axes; its posterior variance and what all runs of a seed share, with S - 1 degrees of freedom. In a
-    notebook:
+    Pearson's for `failed`). In scattered designs a Gaussian process averaged over the
+    other axes under the reference measure; its posterior variance and what all runs of a seed share, with S - 1
+    degrees of freedom. In a notebook:
 
         found = profiles(table, "linear_top1", seed=0)
         found[found["axis"] == "temperature"].set_index("value")[["estimate", "low", "high"]]
@@ -84,7 +84,7 @@ def _smooth(family: Cells, outcome: str, seed: int) -> Iterator[tuple[Axis, Iter
     fit = fit_surrogate(family.points, family.means, variances, seed=seed)
     common = float(np.nan_to_num((noise.seed + noise.block) / family.num_seeds))
     least, most = (-1.0, 0.0) if outcome == FAILED else (-np.inf, np.inf)
-    points = neighbours(family, seed=seed)
+    points = reference_points(family.axes, seed=seed)
 
     def along(axis: Axis) -> Iterator[dict[str, Any]]:
         values = evaluation_points(family, axis)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import qmc
 
 from analysis.estimation.cells import Cells, axis_values, unit_coordinate, unit_points
 from analysis.estimation.surrogate import Surrogate
@@ -18,7 +19,7 @@ Floats = NDArray[np.float64]
 RESOLUTION = 41
 """Points at which a surface is evaluated along a continuous axis."""
 
-_NEIGHBOURS = 64
+_REFERENCE_POINTS = 128
 
 
 def parts(table: Table) -> Iterator[tuple[Table, str]]:
@@ -44,12 +45,21 @@ def evaluation_points(family: Cells, axis: Axis) -> list[Any]:
     return list(axis_values(np.linspace(sampled.min(), sampled.max(), RESOLUTION), axis))
 
 
-def neighbours(family: Cells, *, seed: int) -> Floats:
-    """(k, d) sampled points over which other axes are averaged: all, or a seeded draw of 64."""
-    drawn = np.arange(family.num_configs)
-    if len(drawn) > _NEIGHBOURS:
-        drawn = np.sort(np.random.default_rng(seed).choice(len(drawn), _NEIGHBOURS, replace=False))
-    return family.points[drawn]
+def reference_points(axes: Sequence[Axis], *, seed: int) -> Floats:
+    """(128, d) quasi-random points of the reference measure, over which other axes are averaged.
+
+    The sampled configurations would do too, but which they happen to be is luck that no interval knew of.
+    """
+    unit = qmc.Sobol(max(len(axes), 1), rng=np.random.default_rng(seed)).random(_REFERENCE_POINTS)
+    settings = {axis.name: _quantiles(column, axis) for axis, column in zip(axes, unit.T, strict=False)}
+    return unit_points(pd.DataFrame(settings, index=range(_REFERENCE_POINTS)), axes)
+
+
+def _quantiles(shares: Floats, axis: Axis) -> Any:
+    """Values of an axis at these shares of the reference measure."""
+    if not axis.levels:
+        return axis_values(shares, axis)
+    return np.array(axis.levels, dtype=object)[(shares * len(axis.levels)).astype(int)]
 
 
 def at_values(points: Floats, axes: Sequence[Axis], axis: Axis | None, values: Sequence[Any]) -> Floats:
@@ -87,11 +97,10 @@ def averages(fit: Surrogate, at: Floats) -> tuple[Floats, Floats]:
         (m,) and (m,).
     """
     groups, count, width = at.shape
-    flat = at.reshape(-1, width)
-    weights = fit.weights(flat).reshape(groups, count, -1).mean(axis=1)
-    mean = fit.offset + weights @ (fit.means - fit.offset)
     if fit.scale == 0:
-        return mean, np.full(groups, float(fit.covariance(at[0]).mean()))
-    cross = fit.kernel(flat, fit.points).reshape(groups, count, -1).mean(axis=1)
+        return np.full(groups, fit.offset), np.full(groups, float(fit.covariance(at[0]).mean()))
+    cross = fit.kernel(at.reshape(-1, width), fit.points).reshape(groups, count, -1).mean(axis=1)
+    weights = fit.solved(cross)
+    mean = fit.offset + weights @ (fit.means - fit.offset)
     own = float(fit.kernel(at[0], at[0]).mean())
     return mean, np.maximum(fit.scale**2 * (own - np.sum(weights * cross, axis=1)), 0.0)
