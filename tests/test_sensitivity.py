@@ -13,7 +13,7 @@ from analysis.sensitivity import COLUMNS, indices
 from analysis.sensitivity.anova import anova, factorial
 from analysis.sensitivity.decomposition import all_subsets, index_weights, subset_variances
 from analysis.sensitivity.good_region import good_region_importance, good_weights
-from analysis.sensitivity.gp_indices import quadrature
+from analysis.sensitivity.gp_indices import BlockNoise, Nodes, quadrature
 from analysis.sensitivity.grid_indices import grid_indices, variance_shares
 from analysis.table import Axis
 
@@ -218,9 +218,31 @@ def test_the_good_region_of_a_grid_by_hand():
     axes = (Axis("a", "linear", (0, 1, 2, 3), 0.0, 3.0), Axis("b", "linear", (0, 1, 2, 3, 4), 0.0, 4.0))
     rows = pd.DataFrame([(a, b) for a in range(4) for b in range(5)], columns=["a", "b"]).assign(seed=0, status="ok")
     rows["linear_top1"] = 0.1 * rows["a"] + 0.5 * ((rows["a"] == 3) & rows["b"].isin([0, 4]))
-    found = dict(good_region_importance(of(table({"f": rows}, axes=axes))))
+    found = dict(good_region_importance(of(table({"f": rows}, axes=axes)), seed=0))
     assert found["a"].estimate == pytest.approx(0.01 * (3 * 0.25 * 1 + 0.25 * 9))
     assert found["b"].estimate == pytest.approx(0.01 * (3 * 0.2 * 1 + 2 * 0.2 * 1.5**2))
+
+
+def test_importances_of_noise_stay_within_what_random_tenths_give():
+    # One axis in unequal shares, one of few and one of many levels.
+    rng, above = np.random.default_rng(0), []
+    axes = tuple(Axis(name, "linear", tuple(range(k)), 0.0, k - 1.0) for name, k in (("a", 2), ("b", 3), ("c", 8)))
+    for draw in range(120):
+        rows = pd.DataFrame({
+            "a": rng.choice(2, 60, p=[0.8, 0.2]), "b": rng.integers(3, size=60), "c": rng.integers(8, size=60),
+        }).assign(seed=0, status="ok", linear_top1=rng.uniform(size=60)).drop_duplicates(["a", "b", "c"])  # fmt: skip
+        found = good_region_importance(of(table({"f": rows}, axes=axes, design="random")), seed=draw)
+        above.append(["no more" not in one.reason for _, one in found])
+    assert np.all(np.mean(above, axis=0) <= 0.12)
+
+
+def test_noise_of_the_batch_sizes_is_drawn_and_expected_alike():
+    noise, rng = BlockNoise(1, 0.04, 30.0, 3), np.random.default_rng(0)
+    moved, spare = noise.drawn(20000, 3, rng)
+    assert np.var(moved, axis=1).mean() == pytest.approx(spare.mean(), rel=0.02)
+    assert spare.mean() == pytest.approx(noise.expected * 30 / 28, rel=0.02)
+    nodes = Nodes((0, 1), (np.full(2, 0.5), np.full(3, 1 / 3)), np.zeros((6, 2)))
+    np.testing.assert_array_equal(nodes.along(1, np.array([[1.0, 2.0, 3.0]])), [[1, 2, 3, 1, 2, 3]])
 
 
 def test_ties_at_the_border_share_the_rest_of_the_best_tenth():

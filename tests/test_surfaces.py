@@ -266,3 +266,17 @@ def test_too_few_scattered_configurations_have_a_profile_of_one_reason():
     rows = profiles(scattered(configurations=3), "linear_top1", seed=0)
     assert rows["reason"].tolist() == ["3 configurations are too few"] * 2
     assert rows["estimate"].isna().all()
+
+
+def test_a_profile_is_not_moved_by_what_ran_at_other_levels_of_another_axis():
+    # The outcome depends on temperature alone, and cold ones did not run at the smallest batch size.
+    truth = (0.9 - 0.1 * (np.log(GRID["temperature"]) - np.log(0.3)) ** 2).to_numpy()
+    rows = runs(GRID, truth, seeds=4, rng=np.random.default_rng(0), noise_sd=0.002)
+    rows = rows[~((rows["batch_size"] == BATCH_SIZES[0]) & (rows["temperature"] < 0.2))]
+    found = profiles(table({"f": rows}), "linear_top1", seed=0)
+    flat = found[found["axis"] == "batch_size"]
+    assert np.ptp(flat["estimate"]) < 0.01
+    assert ((flat["low"] <= truth.mean()) & (truth.mean() <= flat["high"])).all()
+    whole_grid = profiles(study(), "linear_top1", seed=0)
+    assert whole_grid["method"].str.startswith("mean over seeds").all()
+    assert flat["method"].str.startswith("gaussian process").all()

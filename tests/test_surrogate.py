@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from analysis.estimation.surrogate import Surrogate, fit_surrogate, held_out_r2
@@ -35,15 +36,20 @@ def test_the_same_generator_draws_the_same_surfaces_in_chunks_too(monkeypatch):
     np.testing.assert_allclose(process().draws(AT, count=3, rng=np.random.default_rng(7)), whole)
 
 
-def test_left_out_means_equal_fits_without_each_group():
+def test_left_out_means_are_of_kernels_fitted_anew_without_each_group():
     surrogate, groups = process(), np.arange(12) % 3
     found = surrogate.left_out_means(AT, groups)
     for group in range(3):
         kept = groups != group
-        rest = Surrogate(
-            np.arange(kept.sum()), POINTS[kept], MEANS[kept], surrogate.noise[kept], surrogate.kernel, 0.2, 1.5
-        )
+        rest = surrogate.restricted(kept)
+        np.testing.assert_array_equal(rest.points, POINTS[kept])
         np.testing.assert_allclose(found[group], rest.mean(AT))
+
+        def log_likelihood(kernel, points=rest.points, means=rest.means):
+            covariance = kernel(points) * 1.5**2 + np.diag(np.full(len(points), 0.05))
+            return multivariate_normal.logpdf(means, np.full(len(points), 0.2), covariance)
+
+        assert log_likelihood(rest.kernel) > log_likelihood(surrogate.kernel)
 
 
 def test_a_constant_surface_is_drawn_as_constants():

@@ -147,3 +147,19 @@ def test_the_analysis_of_a_table_loads_no_torch_and_no_ray():
         "assert not {'torch', 'ray'} & set(sys.modules), 'loaded'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_single_axis_is_a_grid_where_its_steps_are_even():
+    rng = np.random.default_rng(0)
+    drawn = pd.DataFrame({"lr": 10 ** rng.uniform(-4, -1, 60), "y": 0.5})
+    even = pd.DataFrame({"lr": np.geomspace(1e-4, 1e-1, 60).round(9), "y": 0.5})
+    assert from_frame(drawn, axes="lr:log", outcome="y").design == "random"
+    assert from_frame(even, axes="lr:log", outcome="y").design == "grid"
+    assert from_frame(even, axes="lr", outcome="y").design == "random"
+
+
+def test_ten_values_drawn_once_each_are_no_list():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"lr": rng.uniform(size=10), "momentum": rng.uniform(size=10), "y": 0.5})
+    table = from_frame(frame, axes="lr,momentum", outcome="y")
+    assert [axis.levels for axis in table.axes["all"]] == [(), ()]

@@ -131,34 +131,33 @@ class Surrogate:
         return self.offset + self.scale * found
 
     def left_out_means(self, at: Floats, groups: NDArray[np.intp]) -> Floats:
-        """(groups, m) posterior means at (m, d) points without each group of the data, the kernel as it is.
+        """(groups, m) posterior means at (m, d) points without each group of the data, the kernel fitted anew.
 
         Args:
             groups: (n,) numbers from 0 of the groups that the data are in.
         """
-        if self.scale == 0:
-            return np.full((int(groups.max()) + 1, len(at)), self.offset)
-        covariance, centred = self._covariance, self.means - self.offset
-        weights = np.zeros((len(centred), int(groups.max()) + 1))
-        for group in range(weights.shape[1]):
-            kept = groups != group
-            weights[kept, group] = cho_solve(cho_factor(covariance[np.ix_(kept, kept)], lower=True), centred[kept])
-        parts = [self.kernel(at[start : start + CHUNK], self.points) @ weights for start in range(0, len(at), CHUNK)]
-        return self.offset + np.vstack(parts).T
+        fits = [self.restricted(groups != group) for group in range(int(groups.max()) + 1)]
+        return np.array([
+            np.concatenate([fit.mean(at[start : start + CHUNK]) for start in range(0, len(at), CHUNK)]) for fit in fits
+        ])  # fmt: skip
+
+    def restricted(self, kept: NDArray[np.bool_]) -> "Surrogate":
+        """Fitted to some of the data, the optimiser starting from this kernel."""
+        points, means, noise = self.points[kept], self.means[kept], self.noise[kept]
+        kernel = self.kernel
+        if self.scale > 0:
+            kernel = _optimised(kernel, points, (means - self.offset) / self.scale, noise / self.scale**2)
+        return Surrogate(self.drawn[kept], points, means, noise, kernel, self.offset, self.scale)
 
     @property
     def length_scales(self) -> Floats:
         """(d,) the distance on each column of the points over which the surface changes."""
         return np.asarray(_smooth(self.kernel).k2.length_scale, dtype=float).reshape(-1)
 
-    @property
-    def _covariance(self) -> Floats:
-        covariance: Floats = self.kernel(self.points) + np.diag(self.noise / self.scale**2 + JITTER)
-        return covariance
-
     @cached_property
     def _factor(self) -> tuple[Floats, bool]:
-        factor: tuple[Floats, bool] = cho_factor(self._covariance, lower=True)
+        covariance = self.kernel(self.points) + np.diag(self.noise / self.scale**2 + JITTER)
+        factor: tuple[Floats, bool] = cho_factor(covariance, lower=True)
         return factor
 
 
@@ -189,14 +188,23 @@ def fit_surrogate(points: Floats, means: Floats, noise: Floats, *, seed: int, re
         return Surrogate(drawn, points, means, noise, kernel, offset, 0.0)
     if not known:
         kernel = kernel + WhiteKernel(0.1, (1e-6, 1e1))
+    standard = (means - offset) / scale
+    kernel = _optimised(kernel, points, standard, noise / scale**2, restarts=restarts, seed=seed)
+    return Surrogate(drawn, points, means, noise, kernel, offset, scale)
+
+
+def _optimised(
+    kernel: Kernel, points: Floats, values: Floats, noise: Floats, *, restarts: int = 0, seed: int = 0
+) -> Kernel:
+    """The kernel of the largest marginal likelihood of standardised values with known noise."""
     process = GaussianProcessRegressor(
-        kernel, alpha=noise / scale**2 + JITTER, n_restarts_optimizer=restarts, random_state=seed
-    )
+        kernel, alpha=noise + JITTER, n_restarts_optimizer=restarts, random_state=seed
+    )  # fmt: skip
     with warnings.catch_warnings():
         # A length scale at its bound means an axis that does not matter: expected, not a failure.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        process.fit(points, (means - offset) / scale)
-    return Surrogate(drawn, points, means, noise, process.kernel_, offset, scale)
+        process.fit(points, values)
+    return process.kernel_
 
 
 @_remembered

@@ -10,10 +10,11 @@ import pandas as pd
 from analysis.estimation.cells import Cells, cells
 from analysis.estimation.fitted import family_noise
 from analysis.estimation.intervals import Estimate, missing
+from analysis.estimation.noise import Noise
 from analysis.estimation.surrogate import MAX_POINTS, fit_surrogate, held_out_r2
 from analysis.sensitivity.anova import BLOCK_AXIS, factorial
 from analysis.sensitivity.good_region import good_region_importance
-from analysis.sensitivity.gp_indices import forest_indices, surrogate_indices
+from analysis.sensitivity.gp_indices import BlockNoise, forest_indices, surrogate_indices
 from analysis.sensitivity.grid_indices import grid_indices, variance_shares
 from analysis.table import Axis, Table
 from analysis.table.exploratory import only_exploratory, split
@@ -86,7 +87,7 @@ def _family(table: Table, family: Cells, seed: int) -> Found:
         yield from (("omega2", term, found) for term, found in variance_shares(grid, seed=seed))
     else:
         yield from (one for one in _scattered(family, seed) if one[1] not in names)
-    for name, found in good_region_importance(family):
+    for name, found in good_region_importance(family, seed=seed):
         if name not in names:
             yield "good_region_importance", name, found
 
@@ -109,7 +110,7 @@ def _scattered(family: Cells, seed: int) -> Found:
     fit = fit_surrogate(family.points, family.means, variances, seed=seed)
     drawn = f"; {MAX_POINTS} of {family.num_configs} configurations drawn" if family.num_configs > MAX_POINTS else ""
     found = [
-        *surrogate_indices(fit, axes, seed=seed, block=_block(family, noise.block)),
+        *surrogate_indices(fit, axes, seed=seed, block=_block(family, noise)),
         *forest_indices(fit.points, fit.means, axes, fit.length_scales, seed=seed),
     ]
     for measure, place, value in found:
@@ -118,13 +119,12 @@ def _scattered(family: Cells, seed: int) -> Found:
         yield measure, axes[place].name, shown
 
 
-def _block(family: Cells, variance: float) -> tuple[int, float] | None:
-    """Position of the batch size and the variance of its levels' means from seeds x batch size."""
-    names = [axis.name for axis in family.axes]
-    levels = len(np.unique(family.blocks))
-    if BLOCK_AXIS not in names or not variance > 0:
+def _block(family: Cells, noise: Noise) -> BlockNoise | None:
+    """Noise of the levels of the batch size, where it is an axis of levels."""
+    places = [place for place, axis in enumerate(family.axes) if axis.name == BLOCK_AXIS and axis.levels]
+    if not places or not noise.block > 0 or not noise.df_block > 0:
         return None
-    return names.index(BLOCK_AXIS), variance / family.num_seeds * (1 - 1 / levels)
+    return BlockNoise(places[0], noise.block / family.num_seeds, noise.df_block, len(np.unique(family.blocks)))
 
 
 def _refused(axes: "tuple[Axis, ...] | list[Axis]", reason: str) -> Found:

@@ -46,6 +46,39 @@ class Nodes:
         """(count, 2^d) `subset_variances` of (count, m) values of surfaces at the points."""
         return subset_variances(values.reshape(len(values), *(len(w) for w in self.weights)), self.weights)
 
+    def along(self, axis: int, values: Floats) -> Floats:
+        """(count, m) values at the points for (count, L) values at the nodes of one axis, given by its position."""
+        place = self.axes.index(axis)
+        codes = np.indices([len(w) for w in self.weights])[place].ravel()
+        return np.asarray(values[:, codes])
+
+
+@dataclass(frozen=True)
+class BlockNoise:
+    """What the runs of a seed and batch size share, averaged over seeds.
+
+    Args:
+        axis: position of the batch size.
+        variance: of a level's mean.
+        df: degrees of freedom behind it.
+        levels: number of batch sizes.
+    """
+
+    axis: int
+    variance: float
+    df: float
+    levels: int
+
+    @property
+    def expected(self) -> float:
+        """What it adds to the variance over the levels."""
+        return self.variance * (1 - 1 / self.levels)
+
+    def drawn(self, count: int, nodes: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """(count, nodes) draws of the levels' noise, and (count,) what each draw is expected to add."""
+        variances = self.variance * self.df / rng.chisquare(self.df, count)
+        return rng.normal(size=(count, nodes)) * np.sqrt(variances)[:, None], variances * (1 - 1 / self.levels)
+
 
 def quadrature(axes: Sequence[Axis], length_scales: Floats) -> Nodes:
     """All levels of a list; Gauss-Legendre nodes on the scale of a continuous axis, more of them where it is rough.
@@ -84,21 +117,24 @@ def _rule(axis: Axis, count: int) -> tuple[Floats, Floats]:
 
 
 def surrogate_indices(
-    surrogate: Surrogate, axes: Sequence[Axis], *, seed: int, block: tuple[int, float] | None = None
+    surrogate: Surrogate, axes: Sequence[Axis], *, seed: int, block: BlockNoise | None = None
 ) -> Iterator[tuple[str, int, Estimate]]:
     """Indices of a Gaussian process: their mean over posterior draws, and a 95 % interval.
 
-    The posterior takes for granted that the process is as rough everywhere. So the spread of the draws is raised by
-    that of a jackknife: their standard deviation becomes sqrt(posterior variance + jackknife variance), with the
-    indices of the posterior mean without each tenth of the configurations, and its quantiles are stretched as those
-    of Student's t with 9 degrees of freedom are. (Draws alone covered .7 at a nominal .95 on real tables.)
+    The posterior takes for granted that the process is as rough everywhere, and its kernel as known. So the spread of
+    the draws is raised by that of a jackknife: their standard deviation becomes sqrt(posterior variance + jackknife
+    variance), with the indices of the posterior mean of processes fitted anew without each tenth of the
+    configurations, and its quantiles are stretched as those of Student's t with 9 degrees of freedom are. (Draws
+    alone covered .7 at a nominal .95 on real tables, with the kernel kept in the jackknife .85.)
+
+    What the runs of a seed and batch size share moves the levels of the batch size in every draw, with a variance
+    drawn from its own posterior; its expectation, that of the draw and that of the data, is taken off V_b, VT_b and V.
 
     Args:
         surrogate: fitted to points of these axes.
         axes: the varying axes.
         seed: of the draws and of the jackknife's groups.
-        block: position of the batch size and the variance that the means of its levels have from seeds x batch size,
-            which is taken off V_b, VT_b and V.
+        block: noise of the levels of the batch size; None without it.
 
     Yields:
         (measure, position of the axis, estimate): S1_corrected, ST_corrected, shapley; NaN where nothing varies.
@@ -110,11 +146,20 @@ def surrogate_indices(
     """
     rng = np.random.default_rng(seed)
     nodes = quadrature(axes, surrogate.length_scales)
-    drawn = nodes.variances(surrogate.draws(nodes.points, count=DRAWS, rng=rng))
+    surfaces, spare = surrogate.draws(nodes.points, count=DRAWS, rng=rng), np.zeros(DRAWS)
+    if block is not None and block.axis in nodes.axes:
+        moved, spare = block.drawn(DRAWS, len(nodes.weights[nodes.axes.index(block.axis)]), rng)
+        surfaces = surfaces + nodes.along(block.axis, moved)
+    drawn = nodes.variances(surfaces)
     groups = rng.permutation(len(surrogate.points)) % GROUPS
     without = nodes.variances(surrogate.left_out_means(nodes.points, groups))
     words = f"Gaussian process; {DRAWS} posterior draws, spread raised by a jackknife"
-    pairs = zip(_indices(nodes, len(axes), drawn, block), _indices(nodes, len(axes), without, block), strict=True)
+    place, known = (block.axis, block.expected) if block is not None else (-1, 0.0)
+    pairs = zip(
+        _indices(nodes, len(axes), drawn, place, known + spare),
+        _indices(nodes, len(axes), without, place, np.full(GROUPS, known)),
+        strict=True,
+    )
     for (measure, axis, values), (_, _, again) in pairs:
         yield measure, axis, _raised(values, again, words)
 
@@ -139,7 +184,7 @@ def forest_indices(
     nodes = quadrature(axes, length_scales)
     forest = RandomForestRegressor(TREES, min_samples_leaf=LEAF, random_state=seed).fit(points, means)
     variances = nodes.variances(forest.predict(nodes.points)[None])
-    for measure, axis, values in _indices(nodes, len(axes), variances, None):
+    for measure, axis, values in _indices(nodes, len(axes), variances, -1, np.zeros(1)):
         if measure != "shapley":
             value, reason = float(values[0]), "no interval: a second opinion"
             found = Estimate(value, math.nan, math.nan, f"random forest of {TREES} trees", reason)
@@ -147,14 +192,18 @@ def forest_indices(
 
 
 def _indices(
-    nodes: Nodes, count: int, variances: Floats, block: tuple[int, float] | None
+    nodes: Nodes, count: int, variances: Floats, place: int, noise: Floats
 ) -> Iterator[tuple[str, int, Floats]]:
-    """(count,) values of each index for (count, 2^d) variances; NaN for a constant surface."""
+    """(count,) values of each index for (count, 2^d) variances; NaN for a constant surface.
+
+    Args:
+        place: position of an axis from whose own variance (count,) `noise` is taken off; one without nodes for none.
+    """
     members = all_subsets(len(nodes.axes))
-    if block is not None and block[0] in nodes.axes:
-        alone = 1 << nodes.axes.index(block[0])
+    if place in nodes.axes:
+        alone = 1 << nodes.axes.index(place)
         variances = variances.copy()
-        variances[:, alone] = np.maximum(variances[:, alone] - block[1], 0.0)
+        variances[:, alone] = np.maximum(variances[:, alone] - noise, 0.0)
     whole = variances.sum(axis=1)
     scale = np.where(whole > 0, whole, np.nan)
     for measure, place, weights in index_weights(members):

@@ -13,7 +13,7 @@ from analysis.estimation.fitted import LEAST_CONFIGURATIONS, family_noise
 from analysis.estimation.surrogate import fit_surrogate, held_out_r2
 from analysis.surfaces.groups import Summary, summaries
 from analysis.surfaces.hull import inside_hull
-from analysis.surfaces.smooth import at_values, averages, evaluation_points, parts, reference_points
+from analysis.surfaces.smooth import at_values, averages, evaluation_points, is_complete, parts, reference_points
 from analysis.table import Axis, Table
 
 Floats = NDArray[np.float64]
@@ -102,7 +102,8 @@ def _surface(table: Table, family: Cells, outcome: str, seed: int) -> Iterator[d
     # The same setting for every outcome, so that all surfaces at the best show the same trials.
     judged = family if outcome == table.outcome else cells(table, family.dataset, family.family, table.outcome)
     best = (judged or family).chosen_setting
-    grid = table.design == "grid"
+    # Averages over other axes can't be compared where cells do not meet the same levels of them.
+    grid = table.design == "grid" and (not axes.others or is_complete(family))
     rows = _grid(family, axes, outcome, best) if grid else _scattered(family, axes, outcome, best, seed)
     ends = {"x_axis": axes.x.name, "y_axis": axes.y.name if axes.y else ""}
     for row in rows:

@@ -11,7 +11,7 @@ from analysis.estimation.fitted import LEAST_CONFIGURATIONS, family_noise
 from analysis.estimation.intervals import Estimate, around, missing, rate
 from analysis.estimation.means import mean_interval
 from analysis.estimation.surrogate import fit_surrogate
-from analysis.surfaces.smooth import at_values, averages, evaluation_points, parts, reference_points
+from analysis.surfaces.smooth import at_values, averages, evaluation_points, is_complete, parts, reference_points
 from analysis.table import Axis, Table
 
 COLUMNS = ("dataset", "outcome", "family", "axis", "value", "estimate", "low", "high", "n", "method", "reason")
@@ -20,8 +20,9 @@ COLUMNS = ("dataset", "outcome", "family", "axis", "value", "estimate", "low", "
 def profiles(table: Table, outcome: str, *, seed: int) -> pd.DataFrame:
     """Every family's profile along each of its axes.
 
-    On grids the mean of all trials at a level, with Student's interval of the seeds' means (Clopper and
-    Pearson's for `failed`). In scattered designs a Gaussian process averaged over the
+    On complete grids the mean of all trials at a level, with Student's interval of the seeds' means (Clopper and
+    Pearson's for `failed`). In scattered designs, and on grids with holes, where levels of one axis do not meet the
+    same levels of the others, a Gaussian process averaged over the
     other axes under the reference measure; its posterior variance and what all runs of a seed share, with S - 1
     degrees of freedom. In a notebook:
 
@@ -56,7 +57,7 @@ def profiles(table: Table, outcome: str, *, seed: int) -> pd.DataFrame:
 
 
 def _profiles(table: Table, family: Cells, outcome: str, seed: int) -> Iterator[tuple[Axis, Iterator[dict[str, Any]]]]:
-    if table.design == "grid":
+    if table.design == "grid" and is_complete(family):
         yield from ((axis, _levels(family, axis, outcome)) for axis in family.axes)
     elif family.num_configs >= LEAST_CONFIGURATIONS:
         yield from _smooth(family, outcome, seed)

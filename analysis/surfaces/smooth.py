@@ -1,5 +1,6 @@
 """A surrogate along axes: where it is evaluated, and its averages over the other axes."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -37,6 +38,11 @@ def parts(table: Table) -> Iterator[tuple[Table, str]]:
         yield replace(aside, trials=trials, design="tpe"), "; exploratory"
 
 
+def is_complete(family: Cells) -> bool:
+    """Whether every combination of levels of a grid has trials."""
+    return family.num_configs == math.prod(len(axis.levels) for axis in family.axes)
+
+
 def evaluation_points(family: Cells, axis: Axis) -> list[Any]:
     """The levels of a list; 41 points over the sampled range of a continuous axis, even on its scale."""
     if axis.levels:
@@ -46,10 +52,14 @@ def evaluation_points(family: Cells, axis: Axis) -> list[Any]:
 
 
 def reference_points(axes: Sequence[Axis], *, seed: int) -> Floats:
-    """(128, d) quasi-random points of the reference measure, over which other axes are averaged.
+    """(k, d) points over which other axes are averaged: all combinations of levels where they are few, else 128
+    quasi-random points of the reference measure.
 
     The sampled configurations would do too, but which they happen to be is luck that no interval knew of.
     """
+    if all(axis.levels for axis in axes) and math.prod(len(axis.levels) for axis in axes) <= 2 * _REFERENCE_POINTS:
+        every = pd.MultiIndex.from_product([axis.levels for axis in axes], names=[axis.name for axis in axes])
+        return unit_points(every.to_frame(index=False), axes)
     unit = qmc.Sobol(max(len(axes), 1), rng=np.random.default_rng(seed)).random(_REFERENCE_POINTS)
     settings = {axis.name: _quantiles(column, axis) for axis, column in zip(axes, unit.T, strict=False)}
     return unit_points(pd.DataFrame(settings, index=range(_REFERENCE_POINTS)), axes)

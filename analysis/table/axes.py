@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+import numpy as np
 import pandas as pd
 
 from analysis.table import Axis, Design, TableError
@@ -19,7 +20,10 @@ _FULL = 0.5
 axis and two categories fill exactly half."""
 
 _LIST = 10
-"""An axis of a scattered design with at most so many values was drawn from a list."""
+"""An axis of a scattered design with at most so many values, each of them drawn again, was drawn from a list."""
+
+_EVEN = 0.05
+"""Steps between the levels of a grid differ by no more than rounding, here this share."""
 
 
 def axes_of(trials: pd.DataFrame, asked: Sequence[AxisColumn]) -> Axes:
@@ -49,20 +53,18 @@ def design_of(trials: pd.DataFrame, axes: Axes) -> tuple[Design, str]:
         named = set(trials["design"])
         fixed = sorted(named - ADAPTIVE) or sorted(named)
         return cast("Design", fixed[0] if len(fixed) == 1 else "random"), "The column design says the design."
-    shares = [
-        _filled(rows, [axis.name for axis in axes[str(family)]])
-        for (_, family), rows in trials.groupby(["dataset", "family"], observed=True, sort=True)
-    ]
-    if min(shares) > _FULL:
+    groups = trials.groupby(["dataset", "family"], observed=True, sort=True)
+    if all(_is_grid(rows, axes[str(family)]) for (_, family), rows in groups):
         return "grid", "Taken as a grid: more than half of all combinations of levels are there."
     return "random", "Taken as random points, uniform on each axis's scale: most combinations of values are not there."
 
 
-def with_design(axes: Axes, design: Design) -> Axes:
-    """Axes without levels where they are continuous: drawn at random, with more than a list's values."""
+def with_design(trials: pd.DataFrame, axes: Axes, design: Design) -> Axes:
+    """Axes without levels where they are continuous: drawn at random, with other values than a list's."""
     if design == "grid":
         return axes
-    return {family: tuple(_scattered(axis) for axis in own) for family, own in axes.items()}
+    rows = dict(list(trials.groupby("family", observed=True, sort=True)))
+    return {family: tuple(_scattered(rows[family], axis, own) for axis in own) for family, own in axes.items()}
 
 
 def _axis(asked: AxisColumn, column: "pd.Series[float]") -> Axis:
@@ -72,13 +74,20 @@ def _axis(asked: AxisColumn, column: "pd.Series[float]") -> Axis:
     return Axis(asked.name, asked.scale or "linear", levels, float(levels[0]), float(levels[-1]))
 
 
-def _scattered(axis: Axis) -> Axis:
-    if axis.scale is None or len(axis.levels) <= _LIST:
+def _scattered(rows: pd.DataFrame, axis: Axis, own: Sequence[Axis]) -> Axis:
+    configurations = len(rows[[one.name for one in own]].drop_duplicates())
+    if axis.scale is None or len(axis.levels) <= min(_LIST, configurations // 2):
         return axis
     return Axis(axis.name, axis.scale, (), axis.low, axis.high)
 
 
-def _filled(rows: pd.DataFrame, names: list[str]) -> float:
-    """Share of all combinations of levels that ran."""
+def _is_grid(rows: pd.DataFrame, own: Sequence[Axis]) -> bool:
+    """Whether most combinations of levels ran; of a single axis, whose values are all there are, even steps."""
+    moving = [axis for axis in own if axis.varies]
+    if len(moving) == 1 and len(moving[0].levels) > _LIST and moving[0].scale is not None:
+        levels = np.array(moving[0].levels, dtype=float)
+        steps = np.diff(levels if moving[0].scale == "linear" else np.log(levels))
+        return bool(np.ptp(steps) <= _EVEN * steps.mean())
+    names = [axis.name for axis in own]
     cells = math.prod(rows[name].nunique() for name in names)
-    return len(rows[names].drop_duplicates()) / cells if names else 1.0
+    return not names or len(rows[names].drop_duplicates()) > _FULL * cells

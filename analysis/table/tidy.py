@@ -101,7 +101,7 @@ def from_frame(
         name=name,
         trials=trials,
         baseline=trials.iloc[:0],
-        axes=with_design(found, design),
+        axes=with_design(trials, found, design),
         shared=tuple(axis.name for axis in asked if all(axis.name in map(_name, own) for own in found.values())),
         outcome=outcome,
         selection=VALIDATION if VALIDATION in trials and outcome.endswith("_top1") else outcome,
