@@ -173,6 +173,19 @@ def test_a_noisy_family_above_the_floor_is_not_called_at_floor():
     assert np.isfinite(one_row(found, "near_optimal_mass", "shaky", reference="own", tolerance=0.02)["estimate"])
 
 
+def test_a_best_on_fewer_seeds_than_the_rest_is_not_mixed_with_the_rest():
+    rng = np.random.default_rng(0)
+    few = runs(GRID, hill(GRID), seeds=3, rng=rng, noise_sd=0.003)
+    many = runs(GRID, hill(GRID, top=0.6), seeds=10, rng=rng, noise_sd=0.003)
+    found = measures(table({"few": few, "many": many}), seed=0)
+    assert one_row(found, "best", "")["estimate"] == pytest.approx(hill(GRID).max(), abs=0.005)
+    peak = (GRID.iloc[int(np.argmax(hill(GRID)))] == many[GRID.columns]).all(axis=1)
+    many.loc[peak, ["linear_top1", "linear_top1_validation"]] += 0.3
+    row = one_row(measures(table({"f": many[~peak | (many["seed"] < 3)]}), seed=0), "best")
+    assert row["low"] <= 0.3 + hill(GRID, top=0.6).max() <= row["high"]
+    assert row["estimate"] == pytest.approx(0.3 + hill(GRID, top=0.6).max(), abs=0.005)
+
+
 def test_the_best_of_all_has_a_row_of_its_own():
     found = measures(table({"f": runs(GRID, hill(GRID), seeds=4, rng=np.random.default_rng(0))}), seed=0)
     row = one_row(found, "best", "", reference="common")
@@ -211,7 +224,7 @@ def test_intervals_of_the_whole_analysis_cover_with_a_validation_column(missing,
         settings = family.settings.merge(GRID.assign(truth=truth))["truth"].to_numpy()
         row = one_row(results, "best")
         chosen = choose_best(balance(family.selection, family.failed, family.blocks).column, family.outcome)
-        expected = (chosen.weights * settings[:, None]).sum(axis=0).mean()
+        expected = np.nanmean(chosen.read(settings[:, None]))
         hits["best"].append(row["low"] <= expected <= row["high"])
         row = one_row(results, "near_optimal_mass", reference="own", tolerance=0.01)
         hits["mass"].append(row["low"] <= np.mean(settings >= settings.max() - 0.01) <= row["high"])

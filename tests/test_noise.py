@@ -9,6 +9,7 @@ from analysis.estimation.cells import Cells, cells
 from analysis.estimation.crossfit import (
     choose_best,
     choose_worst,
+    highest_mean,
     interquartile_mean,
     left_out_means,
     normalised_regret,
@@ -104,6 +105,23 @@ def test_tied_configurations_share_the_choice():
     choice = choose_best(np.array([[0.1 + 0.2] * 2, [0.3] * 2, [0.0] * 2]), y)
     assert choice.weights[:, 0].tolist() == [0.5, 0.5, 0.0]
     assert choice.values.tolist() == [1.0, 4.0]
+
+
+def test_what_was_chosen_without_a_seed_has_no_value_where_it_did_not_run_on_it():
+    y = np.array([[0.9, 0.92, np.nan, np.nan], [0.5, 0.6, 0.7, 0.8], [np.nan, np.nan, np.nan, 5.0]])
+    best = choose_best(y, y)
+    np.testing.assert_array_equal(best.values, [0.9, 0.92, np.nan, np.nan])
+    assert best.mean == pytest.approx(0.91)
+    np.testing.assert_array_equal(best.read(np.full(y.shape, 2.0)), [2.0, 2.0, np.nan, np.nan])
+    np.testing.assert_array_equal(choose_worst(-y, -y).values, -best.values)
+    assert highest_mean(y) == 0
+    assert highest_mean(y[:, 3:]) == 2
+
+
+def test_of_what_ties_the_configurations_that_ran_share_the_choice():
+    y = np.array([[0.9, 0.9, 0.9], [0.9, 0.9, np.nan], [0.1, 0.1, 0.1]])
+    assert choose_best(y, y).values.tolist() == [0.9] * 3
+    assert choose_best(y, y).weights[:, 2].tolist() == [1.0, 0.0, 0.0]
 
 
 def test_nothing_is_chosen_with_one_seed():

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.estimation.balance import Balance, balance, row_means
+from analysis.estimation.crossfit import highest_mean
 from analysis.table import Axis, Table, TableError
 from analysis.table.failures import failed_rows, failure_note
 from search_spaces.dimensions import Scale
@@ -91,9 +92,9 @@ class Cells:
     @cached_property
     def chosen(self) -> int:
         """The configuration with the best mean of the selection column over all seeds; 0 where no mean is known."""
-        scores = row_means(balance(self.selection, self.failed, self.blocks).column)
-        known = scores if np.isfinite(scores).any() else self.means
-        return int(np.argmax(np.nan_to_num(known, nan=-np.inf)))
+        levels = (balance(column, self.failed, self.blocks).column for column in (self.selection, self.outcome))
+        selection, outcome = levels
+        return int(highest_mean(selection if np.isfinite(selection).any() else outcome))
 
     @property
     def chosen_setting(self) -> dict[str, float | int | str]:

@@ -19,7 +19,7 @@ class Choice:
         shape: (..., n, S) of the tables it was chosen from.
         picked: numbers of the configurations that were chosen, with those of their table and seed; several
             configurations of a table and seed where they tie.
-        values: (..., S) their outcome on seed s; NaN where nothing could be chosen.
+        values: (..., S) their outcome on seed s; NaN where nothing could be chosen or it did not run on s.
     """
 
     shape: tuple[int, ...]
@@ -81,23 +81,43 @@ def choose_best(selection: Floats, outcome: Floats) -> Choice:
 
     Args:
         selection: (..., n, S) the column to choose on, larger is better, NaN where there is no trial.
-        outcome: (..., n, S) the column to read. A configuration without a trial on seed s can't be chosen for it.
+        outcome: (..., n, S) the column to read. Where what is chosen without seed s did not run on it, there is
+            no value for s: the best of those that did would be another maximum.
     """
     return choose_highest(left_out_means(selection), outcome)
 
 
 def choose_highest(scores: Floats, outcome: Floats) -> Choice:
-    """The same from scores that leave out the seed: (..., n, S), NaN where nothing can be chosen."""
-    usable = np.isfinite(scores) & np.isfinite(outcome)
+    """The same from scores that leave out the seed: (..., n, S), NaN where nothing can be chosen.
+
+    Only configurations with two outcomes or more can be chosen: one that is scored on one seed is read on another.
+    """
+    present = np.isfinite(outcome)
+    whole = present.all() and present.shape[-1] > 1
+    usable = np.isfinite(scores) & (whole or present.sum(axis=-1, keepdims=True) > 1)
     if not usable.all():
         scores = np.where(usable, scores, -np.inf)
     top = scores.max(axis=-2, keepdims=True)
     possible = np.isfinite(top)
     # Sums in another order differ in the last digits: what ties up to rounding shares the choice.
     slack = 1e-12 * np.maximum(1.0, np.abs(np.where(possible, top, 0.0)))
-    picked = np.nonzero(scores >= np.where(possible, top - slack, np.inf))
+    highest = scores >= np.where(possible, top - slack, np.inf)
+    if not whole:
+        highest &= present
+        possible = highest.any(axis=-2, keepdims=True)
+    picked = np.nonzero(highest)
     values = np.where(possible[..., 0, :], _read(picked, outcome, scores.shape), np.nan)
     return Choice(scores.shape, picked, values)
+
+
+def highest_mean(selection: Floats) -> NDArray[np.intp]:
+    """(...,) number of the configuration that is chosen on all seeds of (..., n, S).
+
+    Those with one score only where none has two; 0 where there is none at all.
+    """
+    scores, runs = row_means(selection), np.isfinite(selection).sum(axis=-1)
+    enough = runs >= np.clip(runs.max(axis=-1, keepdims=True), 1, 2)
+    return np.asarray(np.argmax(np.where(enough, scores, -np.inf), axis=-1), dtype=np.intp)
 
 
 def _shares(picked: tuple[NDArray[np.intp], ...], shape: tuple[int, ...]) -> tuple[NDArray[np.intp], Floats]:

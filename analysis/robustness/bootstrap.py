@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.estimation.balance import levelled, row_means
-from analysis.estimation.crossfit import choose_best, mean_regret, seed_average
+from analysis.estimation.crossfit import choose_best, highest_mean, mean_regret, seed_average
 from analysis.estimation.fitted import Fitted
 from analysis.estimation.noise import Noise, fit_noise
-from analysis.robustness.choices import Key, Problem, averages, basins, choose, chosen_values, top, true_averages
+from analysis.robustness.choices import Key, Problem, averages, basins, choose, chosen_values, true_averages
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -47,7 +47,7 @@ def own_errors(problem: Problem, *, seed: int) -> dict[Key, float]:
         chosen, means = choose(problem, selection, outcome), row_means(outcome)
         found = chosen_values(problem, chosen, outcome)
         best = found[Key("best")]
-        found |= basins(problem, best, top(selection), means)
+        found |= basins(problem, best, highest_mean(selection), means)
         found |= averages(problem, best, _redrawn(means, problem.sampled, rng))
         target = chosen_values(problem, chosen, np.broadcast_to(expected, outcome.shape)) | truth
         for key, value in found.items():

@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.estimation.balance import levelled, row_means
-from analysis.estimation.crossfit import Choice, choose_best, choose_highest, left_out_means, mean_regret, seed_average
+from analysis.estimation.crossfit import (
+    Choice,
+    choose_best,
+    choose_highest,
+    highest_mean,
+    left_out_means,
+    mean_regret,
+    seed_average,
+)
 from analysis.estimation.fitted import Fitted
 from analysis.robustness.basins import basin_width
 from analysis.robustness.lines import Line, Slices
@@ -81,13 +89,7 @@ def own_measures(problem: Problem, selection: Floats, outcome: Floats, failed: B
     selection, outcome = (levelled(column, failed, blocks) for column in (selection, outcome))
     found, means = chosen_values(problem, choose(problem, selection, outcome), outcome), row_means(outcome)
     best = found[Key("best")]
-    return found | averages(problem, best, means) | basins(problem, best, top(selection), means)
-
-
-def top(selection: Floats) -> Indices:
-    """(...,) number of the configuration that is chosen on all seeds."""
-    scores = row_means(selection)
-    return np.asarray(np.argmax(np.where(np.isfinite(scores), scores, -np.inf), axis=-1), dtype=np.intp)
+    return found | averages(problem, best, means) | basins(problem, best, highest_mean(selection), means)
 
 
 def choose(problem: Problem, selection: Floats, outcome: Floats) -> Chosen:
@@ -171,7 +173,7 @@ def censored(problem: Problem) -> frozenset[Key]:
     """Basins of the family's own trials that touch an end of their axis."""
     cells = problem.fitted.cells
     selection, outcome = (levelled(column, cells.failed, cells.blocks) for column in (cells.selection, cells.outcome))
-    best, means, chosen = choose_best(selection, outcome).mean, row_means(outcome), top(selection)
+    best, means, chosen = choose_best(selection, outcome).mean, row_means(outcome), highest_mean(selection)
     found = set()
     for axis, through in problem.basins.items():
         line = through(chosen)

@@ -69,10 +69,11 @@ class Contender:
         return found.without_interval(TRIALS_MISSING)
 
 
-def not_measured(best: float, floor: float, *, shared: bool) -> str:
-    """Why distances from a best say nothing; empty where they do."""
+def not_measured(best: float, outcome: Floats, floor: float, *, shared: bool) -> str:
+    """Why distances from a cross-fitted best of (n, S) outcomes say nothing; empty where they do."""
     if math.isnan(best):
-        return "no configuration has two seeds"
+        several = bool((np.isfinite(outcome).sum(axis=1) > 1).any())
+        return "what was chosen ran on too few seeds" if several else "no configuration has two seeds"
     # Nothing is robust about what never gets off the floor.
     return "" if _above(best, floor) else "every family at floor" if shared else "at floor"
 
@@ -96,7 +97,7 @@ def contender(table: Table, fitted: Fitted, seed: int) -> Contender:
         method=f"{choice_words(cells)}; parametric bootstrap",
         least=least, most=most,
     )  # fmt: skip
-    reason = not_measured(values[key], cells.floor, shared=False)
+    reason = not_measured(values[key], cells.outcome, cells.floor, shared=False)
     if math.isnan(best.estimate):
         best = missing(reason)
     elif not cells.is_connected:

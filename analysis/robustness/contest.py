@@ -68,7 +68,7 @@ def contest(table: Table, dataset: str, *, seed: int) -> Contest:
     level = balance(np.concatenate([one.cells.outcome for one in able]), failed, blocks)
     selection = balance(np.concatenate([one.cells.selection for one in able]), failed, blocks).column
     best = choose_best(selection, level.column).mean
-    reason = not_measured(best, able[0].cells.floor, shared=True)
+    reason = not_measured(best, level.column, able[0].cells.floor, shared=True)
     if reason:
         return Contest(families, best, None, {}, {}, reason, without=without)
     means = np.concatenate([one.outcome.means for one in able])
