@@ -1,6 +1,8 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from simulated import AXES, GRID, TEMPERATURES, hill, one_row, runs, scattered, table
 
@@ -101,6 +103,29 @@ def test_a_scattered_design_has_basins_from_its_surrogate_and_bands_of_search():
     best = one_row(found, "expected_best_8", "hill")
     assert best["low"] < best["estimate"] < best["high"]
     assert one_row(found, "tuning_gain", "hill", axis="temperature")["reason"].startswith("scattered design")
+
+
+def test_the_octave_drop_of_a_scattered_design_starts_at_the_best():
+    def cliff(settings, *, side):
+        octaves = np.log2(settings["temperature"] / 0.3) * side
+        return np.asarray(0.9 - np.where(octaves > 0, 0.2, 0.02) * np.abs(octaves))
+
+    for side in (1, -1):
+        rows = measures(scattered(configurations=60, truth=partial(cliff, side=side)), seed=0)
+        drop = one_row(rows, "worst_octave_drop", "hill", axis="temperature")
+        assert drop["estimate"] == pytest.approx(0.2, abs=0.03)
+
+
+def test_the_octave_drop_of_a_scattered_design_covers(monkeypatch):
+    monkeypatch.setattr("analysis.robustness.bootstrap.REPLICATES", 60)
+    hits = []
+    for seed in range(12):
+        drawn = scattered(configurations=20, seed=seed)
+        row = one_row(measures(drawn, seed=0), "worst_octave_drop", "hill", axis="temperature")
+        best = pd.DataFrame([cells(drawn, "digits", "hill", "linear_top1").chosen_setting] * 65)
+        beside = best.assign(temperature=np.clip(best["temperature"] * np.geomspace(0.5, 2, 65), 0.05, 2.0))
+        hits.append(row["low"] <= hill(best)[0] - hill(beside).min() <= row["high"])
+    assert np.mean(hits) >= 0.8
 
 
 def test_the_null_best_is_that_of_configurations_that_do_not_differ():

@@ -21,8 +21,9 @@ from analysis.estimation.crossfit import (
     seed_average,
 )
 from analysis.estimation.fitted import Fitted
+from analysis.estimation.surrogate import Surrogate
 from analysis.robustness.basins import basin_width
-from analysis.robustness.lines import Line, Slices
+from analysis.robustness.lines import Line, Slices, change_error
 from analysis.robustness.spread import cvar, interquartile_range, without_noise
 from analysis.robustness.tunability import joint_gains
 
@@ -51,6 +52,7 @@ class Problem:
         tuned: an axis or a pair `a*b` -> the configurations that are at the default on all other axes.
         basins: numeric axis -> the slices from end to end of it.
         tolerances: how far below the best a basin reaches.
+        surrogate: what gives values between configurations of a scattered design.
     """
 
     fitted: Fitted
@@ -60,6 +62,7 @@ class Problem:
     tuned: Mapping[str, Indices] = field(default_factory=dict)
     basins: Mapping[str, Slices] = field(default_factory=dict)
     tolerances: tuple[float, ...] = ()
+    surrogate: Surrogate | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,9 @@ def chosen_values(problem: Problem, chosen: Chosen, outcome: Floats) -> dict[Key
     by_seed = np.swapaxes(_filled(outcome), -1, -2)
     for axis, (line, least) in chosen.lines.items():
         read = line.values(by_seed)
-        drop = read[..., 0] - np.take_along_axis(read, least[..., None], axis=-1)[..., 0]
+        places = np.stack(np.broadcast_arrays(line.here, least), axis=-1)
+        here, lowest = np.moveaxis(np.take_along_axis(read, places, axis=-1), -1, 0)
+        drop = here - lowest
         found[Key("worst_octave_drop", axis)] = seed_average(np.where(np.isfinite(chosen.best.values), drop, np.nan))
     if problem.default is not None:
         default = problem.default.values(by_seed)[..., 0]
@@ -181,6 +186,26 @@ def censored(problem: Problem) -> frozenset[Key]:
             _, touches = basin_width(line.at, line.values(means), line.here, np.asarray(best - tolerance))
             found |= {Key("basin_width", axis, tolerance)} if touches else set()
     return frozenset(found)
+
+
+def between_errors(problem: Problem) -> dict[Key, float]:
+    """What is not known of the drops within an octave because values between configurations are a surrogate's.
+
+    The posterior standard deviation of f(x^) - f(least point of its slice). (The bootstrap draws noise around one
+    surface: with its error alone .5 to .56 of the intervals covered.)
+    """
+    if problem.surrogate is None:
+        return {}
+    cells, found = problem.fitted.cells, {}
+    selection, outcome = (levelled(column, cells.failed, cells.blocks) for column in (cells.selection, cells.outcome))
+    chosen, means = highest_mean(selection), row_means(outcome)
+    for axis in cells.axes:
+        if axis.name in problem.slices:
+            line = problem.slices[axis.name](chosen)
+            least = int(np.argmin(line.values(means)))
+            error = change_error(cells, axis, problem.surrogate, line, int(chosen), least)
+            found[Key("worst_octave_drop", axis.name)] = error
+    return found
 
 
 def true_averages(problem: Problem) -> dict[Key, Floats]:

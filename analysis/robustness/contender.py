@@ -12,7 +12,7 @@ from analysis.estimation.fitted import Fitted, cell_surrogate
 from analysis.estimation.intervals import Estimate, around, missing
 from analysis.estimation.noise import CONFIDENCE
 from analysis.robustness.bootstrap import own_errors
-from analysis.robustness.choices import Key, Problem, censored, own_measures
+from analysis.robustness.choices import Key, Problem, between_errors, censored, own_measures
 from analysis.robustness.lines import default_line, default_point, octave_slices, whole_slices
 from analysis.robustness.near_optimal import Shortfall, shortfall
 from analysis.robustness.null import best_null
@@ -90,6 +90,7 @@ def contender(table: Table, fitted: Fitted, seed: int) -> Contender:
     found = own_measures(problem, cells.selection, cells.outcome, cells.failed)
     values = {key: float(value) for key, value in found.items()}
     errors = own_errors(problem, seed=seed)
+    errors |= {key: math.hypot(errors.get(key, math.nan), error) for key, error in between_errors(problem).items()}
     key = Key("best")
     least, most = outcome_limits(table, cells.sign)
     best = around(
@@ -163,7 +164,8 @@ def _problem(table: Table, fitted: Fitted, seed: int) -> tuple[Problem, str]:
         reason = f"no trial at the default {words}" if point else "one configuration"
     tuned = {} if default is None or sampled else tuned_slices(cells, int(default.members[0]))
     basins = {axis.name: whole_slices(cells, axis, surrogate) for axis in cells.axes if axis.scale is not None}
-    return Problem(fitted, slices, default, sampled, tuned, basins, table.tolerances), reason or f"default {words}"
+    problem = Problem(fitted, slices, default, sampled, tuned, basins, table.tolerances, surrogate)
+    return problem, reason or f"default {words}"
 
 
 def _note(table: Table, fitted: Fitted) -> str:

@@ -68,6 +68,20 @@ def whole_slices(cells: Cells, axis: Axis, surrogate: Surrogate | None) -> Slice
     return _on_surrogate(cells, axis, surrogate, reach=np.inf)
 
 
+def change_error(cells: Cells, axis: Axis, surrogate: Surrogate, line: Line, start: int, place: int) -> float:
+    """Posterior standard deviation of what the surface changes by from a configuration to a point of its slice.
+
+    Args:
+        start: number of the configuration.
+        place: number of the point of its slice, a line of (m,) points.
+    """
+    there = line.at[place] if axis.scale == "linear" else np.exp2(line.at[place])
+    ends = cells.settings.iloc[[start, start]].copy()
+    ends[axis.name] = [ends[axis.name].iloc[0], there]
+    covariance = surrogate.covariance(unit_points(ends, cells.axes))
+    return float(np.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0.0)))
+
+
 def positions(values: "pd.Series[float]", axis: Axis) -> Floats:
     """Values of a numeric axis in octaves where it is logarithmic, else as they are."""
     numbers = np.asarray(values, dtype=np.float64)
