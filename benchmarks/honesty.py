@@ -7,7 +7,9 @@ of each seed; every 95 % interval of robustness.csv, sensitivity.csv, comparison
 against the truth, which is what the same functions find on 400 seeds whose noise has mean 0 exactly (for
 `choice_regret` and the difference of best settings, which are about choosing on S - 1 seeds, the mean over all draws).
 An interval that is not given (NaN) counts neither way.
-Arrays: the same for the intervals of scattered designs and of shares, from arrays that are drawn directly.
+Scattered: the same with 40 random settings that are drawn anew each time, against the truth of the whole space; what
+is about a chosen setting (`best`, `worst_case`, `worst_octave_drop`) against the truth there. Data sets: phi of three.
+Arrays: intervals of crossed means and of shares, from arrays that are drawn directly.
 A/A: two families with one and the same surface, which was fitted to a simulated table, plus what the runs of a seed
 and family share: how often the primary test says better or worse.
 Flat: a surface without any shape under noise: do the intervals of V(delta) and phi hold the truth, 1 and 0?
@@ -30,6 +32,7 @@ from honesty_checks import (
     MOST_FALSE,
     Tally,
     array_coverage,
+    data_set_coverage,
     false_verdicts,
     flat_rows,
     power,
@@ -56,6 +59,7 @@ def main() -> int:
             table_coverage(tally, seeds=seeds, common=common, draws=draws)
             array_coverage(tally, seeds=seeds, common=common, draws=draws)
             scattered_coverage(tally, seeds=seeds, common=common, draws=draws)
+            data_set_coverage(tally, seeds=seeds, common=common, draws=draws)
     names = sorted({name for name, _, _ in tally.held if name.startswith(tuple(options.measures))})
     console.print(_coverage_table(tally, names, options.seeds))
     failing = [name for name in names if tally.failing(name)]

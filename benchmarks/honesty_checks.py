@@ -38,6 +38,9 @@ TRUE_SEEDS = 400
 HILLS = {"a": partial(hill, top=0.93, width=0.15), "b": partial(hill, top=0.92, width=0.3)}
 CONFIGURATIONS = 40
 """Of a scattered design."""
+
+PEAKS = {"x": 0.2, "y": 0.4, "z": 0.7}
+"""Data set -> where on the axis its best temperature lies."""
 COMMON = {"no": 0.0, "yes": 0.01}
 KEYS = ["family", "measure", "axis", "tolerance", "reference"]
 EFFECTS = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -171,6 +174,25 @@ def _add_rows(
         tally.add((name + suffix, *where), row.low, row.high, value)
         if "undercovers" in str(row.reason):
             tally.noted.add(name + suffix)
+
+
+def data_set_coverage(tally: Tally, *, seeds: int, common: str, draws: int) -> None:
+    """phi of a family whose best temperature differs between three data sets."""
+    noise, rng = Noise(common=COMMON[common]), np.random.default_rng([seeds, len(common), 6])
+
+    def phi(count: int, draw: int, *, exact: bool = False) -> pd.DataFrame:
+        parts = []
+        for name, at in PEAKS.items():
+            drawn = outcomes({"a": HILLS["a"](GRID, at=at)}, noise, seeds=count, rng=rng, exact=exact)
+            parts.append(table(drawn, reference=None, rng=rng, dataset=name))
+        trials = pd.concat([part.trials for part in parts], ignore_index=True)
+        rows = measures(replace(parts[0], trials=trials), seed=draw)
+        return rows[rows["measure"] == "phi"]
+
+    truth = float(phi(TRUE_SEEDS // 4, 0, exact=True)["estimate"].iloc[0])
+    for draw in range(draws):
+        for row in phi(seeds, draw).itertuples():
+            tally.add(("phi", seeds, common), row.low, row.high, truth)
 
 
 def array_coverage(tally: Tally, *, seeds: int, common: str, draws: int) -> None:
