@@ -55,7 +55,9 @@ def test_a_family_that_always_fails_is_last_not_absent():
     assert (common["estimate"], common["high"]) == (0.0, 0.0)
     assert one_row(rows, "search_cost", "a_bad", reference="common", tolerance=0.02)["estimate"] == np.inf
     assert one_row(rows, "normalised_regret", "a_bad", reference="common")["estimate"] == pytest.approx(1.0)
-    assert one_row(rows, "best", "a_bad")["estimate"] == pytest.approx(0.1)
+    best = one_row(rows, "best", "a_bad")
+    assert (best["estimate"], best["reason"]) == (pytest.approx(0.1), "all failed")
+    assert one_row(rows, "seed_sd", "a_bad")["reason"] == "all failed"
     assert scorecard(rows, both)["family"].tolist() == ["good", "a_bad", "untrained"]
 
 
@@ -68,6 +70,31 @@ def test_families_without_any_outcome_are_there_with_their_reason():
     assert set(said["measure"]) == {"failure_rate"}
     assert (said["estimate"] == 1).all()
     assert (found.loc[found["estimate"].isna(), "reason"] == "all failed").all()
+
+
+def test_a_best_that_could_not_be_chosen_because_all_failed_says_so():
+    good = runs(GRID, hill(GRID), seeds=2, rng=np.random.default_rng(0))
+    bad = _failed(good[good["seed"] == good["temperature"].map(TEMPERATURES.index) % 2], good["seed"] >= 0)
+    found = measures(replace(table({"bad": bad, "good": good}), floor=0.7), seed=0)
+    row = one_row(found, "best", "bad")
+    assert np.isnan(row["estimate"])
+    assert row["reason"].startswith("all failed")
+
+
+def test_the_spread_over_seeds_is_that_of_the_runs_that_ended_well():
+    rows = runs(GRID, hill(GRID), seeds=6, rng=np.random.default_rng(0), noise_sd=0.01)
+    lost = _failed(rows, np.random.default_rng(1).uniform(size=len(rows)) < 0.2)
+    row = one_row(measures(table({"f": lost}), seed=0), "seed_sd")
+    assert row["low"] < 0.01 < row["high"] < 0.02
+    assert row["method"].startswith("runs that ended well")
+
+
+def test_unknown_degrees_of_freedom_are_not_printed():
+    settings = GRID[GRID["batch_size"] == 64]
+    rows = runs(settings, hill(settings), seeds=3, rng=np.random.default_rng(0))
+    found = measures(table({"f": rows}), seed=0)
+    assert one_row(found, "near_optimal_mass", reference="own", tolerance=0.01)["method"].endswith(" 8 df")
+    assert not found["method"].str.contains("nan|inf ").any()
 
 
 def test_a_flat_family_at_chance_is_not_perfectly_robust():
@@ -130,7 +157,14 @@ def test_a_family_with_one_seed_does_not_disturb_the_others():
     alone, both = measures(table({"old": old}), seed=0), measures(table({"old": old, "new": new}), seed=0)
     # Its own rows, and those from the best of all, for which nothing else competes.
     one, other = (rows[rows["family"] == "old"].reset_index(drop=True) for rows in (alone, both))
-    pd.testing.assert_frame_equal(other, one, check_exact=True)
+    pd.testing.assert_frame_equal(other.drop(columns="reason"), one.drop(columns="reason"), check_exact=True)
+    apart = other[other["reason"] != one["reason"]]
+    assert set(apart["measure"]) == {"near_optimal_mass", "normalised_regret", "search_cost"}
+    assert set(apart["reference"]) == {"common"}
+    assert (apart["reason"] == "measured without new: one seed").all()
+    overall = one_row(both, "best", "")
+    assert overall["reason"].endswith("; measured without new: one seed")
+    assert (overall["n_configs"], overall["n_seeds"]) == (15, 4)
     late = both[both["family"] == "new"]
     common = late[late["measure"].isin(["best", "normalised_regret", "near_optimal_mass", "search_cost", "iqr"])]
     assert common[["estimate", "low", "high"]].isna().all(axis=None)

@@ -70,6 +70,11 @@ class Cells:
         return int(np.isfinite(self.outcome).any(axis=0).sum())
 
     @property
+    def all_failed(self) -> bool:
+        """Whether no trial ended well."""
+        return not np.isfinite(self.succeeded).any()
+
+    @property
     def succeeded(self) -> Floats:
         """The outcomes of the trials that ended well, NaN elsewhere."""
         return np.where(self.failed, np.nan, self.outcome)

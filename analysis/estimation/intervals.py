@@ -39,6 +39,10 @@ class Estimate:
         """The number alone, and why."""
         return replace(self, low=math.nan, high=math.nan, reason=reason)
 
+    def noting(self, note: str) -> "Estimate":
+        """The same with a note behind the reason."""
+        return replace(self, reason="; ".join(part for part in (self.reason, note) if part))
+
     def holding(self) -> "Estimate":
         """With the interval widened to hold the estimate, which is said."""
         if not self.estimate < self.low and not self.estimate > self.high:

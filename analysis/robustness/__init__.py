@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.estimation.intervals import Estimate, missing
-from analysis.robustness.absent_rows import ALL_FAILED, absent_rows, exploratory_rows
-from analysis.robustness.contender import choice_words
+from analysis.robustness.absent_rows import absent_rows, exploratory_rows
+from analysis.robustness.contender import ALL_FAILED, choice_words
 from analysis.robustness.contest import Contest, contest
 from analysis.robustness.data_set_rows import data_set_rows
-from analysis.robustness.measure_rows import Row, family_rows, mass_rows, row
+from analysis.robustness.measure_rows import Row, family_rows, labels, mass_rows, numbers
 from analysis.robustness.scorecard import scorecard
 from analysis.surfaces.profiles import profiles
 from analysis.table import Table
@@ -96,15 +96,18 @@ def _mass_curve(table: Table, contests: Sequence[Contest]) -> pd.DataFrame:
 
 def _overall_best(table: Table, found: Contest) -> Row:
     """The value of the best of all families: its family and its setting are both chosen."""
-    cells = [family.fitted.cells for family in found.families]
+    cells = [one.fitted.cells for one in found.competing or found.families]
     value = missing(found.reason)
     if math.isfinite(found.best):
         reason = "no interval: families differ in their noise"
         value = Estimate(cells[0].sign * found.best, math.nan, math.nan, choice_words(cells[0]), reason)
-    return row(table, found.families[0], "best", value) | {
-        "family": "",
-        "n_configs": sum(one.num_configs for one in cells),
-        "n_seeds": max(one.num_seeds for one in cells),
-        "n_failed": sum(int(one.failed.sum()) for one in cells),
-        "reason": value.reason,
-    }
+    return (
+        labels(table, cells[0], "best")
+        | numbers(value.noting(found.note), "best")
+        | {
+            "family": "",
+            "n_configs": sum(one.num_configs for one in cells),
+            "n_seeds": max(one.num_seeds for one in cells),
+            "n_failed": sum(int(one.failed.sum()) for one in cells),
+        }
+    )

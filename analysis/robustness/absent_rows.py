@@ -13,7 +13,7 @@ from analysis.robustness.measure_rows import Row, labels, numbers
 from analysis.table import Table
 from analysis.table.exploratory import only_exploratory, split
 
-ALL_FAILED, ADAPTIVE = "all failed", "adaptive design"
+ADAPTIVE = "adaptive design"
 
 
 def exploratory_rows(table: Table) -> Iterator[Row]:

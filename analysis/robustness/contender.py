@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 TRIALS_MISSING = "trials missing"
 """The reason where configurations of a batch size share too few seeds to be compared."""
 
+ALL_FAILED = "all failed"
+
 
 @dataclass(frozen=True)
 class Contender:
@@ -98,12 +100,12 @@ def contender(table: Table, fitted: Fitted, seed: int) -> Contender:
         method=f"{choice_words(cells)}; parametric bootstrap",
         least=least, most=most,
     )  # fmt: skip
-    reason = not_measured(values[key], cells.outcome, cells.floor, shared=False)
+    failed = ALL_FAILED if cells.all_failed else ""
+    reason = failed or not_measured(values[key], cells.outcome, cells.floor, shared=False)
     if math.isnan(best.estimate):
         best = missing(reason)
-    elif not cells.is_connected:
-        best = best.without_interval(TRIALS_MISSING)
-    reason = "all failed" if cells.failed[np.isfinite(cells.outcome)].all() else reason
+    elif failed or not cells.is_connected:
+        best = best.without_interval(failed or TRIALS_MISSING)
     reason = reason or ("one configuration" if cells.num_configs == 1 else "")
     bounds = None if reason else _own_bounds(table, fitted)
     null = best_null(cells, seed=seed)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class Contest:
         reason: why nothing can be measured from the best of all; empty where it can.
         connected: whether enough trials are there to compare all configurations of all families.
         without: families without any outcome.
+        competing: the families of whose noise something is known.
+        note: which families do not compete, and why; empty where all do.
     """
 
     families: Sequence[Contender]
@@ -40,14 +42,16 @@ class Contest:
     reason: str
     connected: bool = True
     without: Sequence[Cells] = ()
+    competing: Sequence[Contender] = ()
+    note: str = ""
 
     def reason_for(self, family: Contender) -> str:
         """Why a family can't be measured from the best of all; empty where it can."""
         return self.reason or ("" if family.fitted.cells.family in self.spans else family.reason)
 
     def supported(self, found: Estimate) -> Estimate:
-        """Without its interval where too few trials are there to compare configurations."""
-        return found if self.connected else found.without_interval(TRIALS_MISSING)
+        """Without its interval where too few trials are there to compare configurations, and with `note`."""
+        return (found if self.connected else found.without_interval(TRIALS_MISSING)).noting(self.note)
 
 
 def contest(table: Table, dataset: str, *, seed: int) -> Contest:
@@ -58,24 +62,24 @@ def contest(table: Table, dataset: str, *, seed: int) -> Contest:
     fitted = [fit_family(one, seed=seed, sampled=sampled) for one in every if np.isfinite(one.outcome).any()]
     families = [contender(table, one, seed) for one in fitted]
     # Nothing is known about the noise of a family with one seed: it can't compete, nor disturb the others.
-    able = [one for one in fitted if math.isfinite(one.outcome.noise.residual)]
-    if not able:
-        return Contest(
-            families, math.nan, None, {}, {}, families[0].reason if families else "no trials", without=without
-        )
+    competing = [one for one in families if math.isfinite(one.fitted.outcome.noise.residual)]
+    if not competing:
+        reason = families[0].reason if families else "no trials"
+        return Contest(families, math.nan, None, {}, {}, reason, without=without)
+    able, names = [one.fitted for one in competing], [one.fitted.cells.family for one in competing]
+    apart = [one for one in families if one.fitted.cells.family not in names]
+    note = "; ".join(f"measured without {one.fitted.cells.family}: {one.reason}" for one in apart)
     noise, blocks = common_noise(able)
     failed = np.concatenate([one.cells.failed for one in able])
     level = balance(np.concatenate([one.cells.outcome for one in able]), failed, blocks)
     selection = balance(np.concatenate([one.cells.selection for one in able]), failed, blocks).column
     best = choose_best(selection, level.column).mean
-    reason = not_measured(best, level.column, able[0].cells.floor, shared=True)
-    if reason:
-        return Contest(families, best, None, {}, {}, reason, without=without)
+    alone = Contest(families, best, None, {}, {}, "", bool(level.connected.all()), without, competing, note)
+    if reason := not_measured(best, level.column, able[0].cells.floor, shared=True):
+        return replace(alone, reason=reason)
     means = np.concatenate([one.outcome.means for one in able])
     error = np.concatenate([one.outcome.variances for one in able])
     bounds = shortfall(means, blocks, error, noise, shares=level.shares, confidence=confidence(table))
     errors = common_regret_errors(able, sampled=sampled, seed=seed)
-    names = [one.cells.family for one in able]
     spans = dict(zip(names, family_slices(able), strict=True))
-    regrets = dict(zip(names, errors.tolist(), strict=True))
-    return Contest(families, best, bounds, spans, regrets, "", bool(level.connected.all()), without)
+    return replace(alone, bounds=bounds, spans=spans, regret_errors=dict(zip(names, errors.tolist(), strict=True)))

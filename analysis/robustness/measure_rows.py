@@ -13,7 +13,7 @@ from analysis.estimation.intervals import UNDERCOVERS, Estimate, around, deviati
 from analysis.estimation.means import mean_interval
 from analysis.estimation.noise import fit_noise
 from analysis.robustness.choices import Key
-from analysis.robustness.contender import Contender, choice_words, outcome_limits
+from analysis.robustness.contender import ALL_FAILED, Contender, choice_words, outcome_limits
 from analysis.robustness.contest import Contest
 from analysis.robustness.near_optimal import mass, mass_bounds, search_cost
 from analysis.robustness.search import expected_best_rows, search_counts
@@ -52,8 +52,18 @@ def _level_rows(table: Table, family: Contender) -> Iterator[Row]:
     for measure, value in level.items():
         yield row(table, family, measure, value.flipped(cells.sign))
     yield row(table, family, "iqr", family.measure(Key("iqr"), least=0.0))
-    yield row(table, family, "seed_sd", deviation(fit_noise(cells.outcome, cells.blocks)))
+    yield row(table, family, "seed_sd", _seed_sd(cells))
     yield row(table, family, "failure_rate", rate(cells.failed, np.isfinite(cells.outcome), sampled=sampled))
+
+
+def _seed_sd(cells: Cells) -> Estimate:
+    """Of the runs that ended well: how far the floor lies below them is no noise."""
+    found = deviation(fit_noise(cells.succeeded, cells.blocks))
+    if not cells.failed.any():
+        return found
+    if math.isnan(found.estimate):
+        return missing(ALL_FAILED if cells.all_failed else "too few trials ended well")
+    return replace(found, method=f"runs that ended well; {found.method}")
 
 
 def _worded(found: Estimate, cells: Cells) -> Estimate:
@@ -107,8 +117,7 @@ def _basin_width(family: Contender, axis: Axis, tolerance: float) -> Estimate:
     found = family.measure(key, least=0.0)
     unit = f"the unit of {axis.name}" if axis.scale == "linear" else "octaves"
     censored = "censored: it touches the end of the range" if key in family.censored else ""
-    reason = "; ".join(part for part in (censored, found.reason) if part)
-    return replace(found, method=f"in {unit}; {found.method}", reason=reason)
+    return replace(found, method=f"in {unit}; {found.method}", reason=censored).noting(found.reason)
 
 
 def _tuning_rows(table: Table, family: Contender) -> Iterator[Row]:
@@ -178,13 +187,18 @@ def _mass(table: Table, found: Contest, family: Contender, reference: str, toler
     best = family.best.estimate if own else found.best
     kept = slice(None) if own else found.spans[family.fitted.cells.family]
     low, high = mass_bounds(bounds, kept, tolerance=tolerance, sampled=sampled)
-    within, between = bounds.df
-    words = f"cross-fitted best, shrunken means; Tukey bands, {within:.0f} and {between:.1f} df"
+    words = f"cross-fitted best, shrunken means; Tukey bands{_degrees(bounds.df)}"
     if sampled:
         words += "; Clopper-Pearson over configurations"
     value = mass(surface.expected, surface.error, best, tolerance=tolerance)
     shown = Estimate(value, low, high, words).holding()
     return (family if own else found).supported(shown)
+
+
+def _degrees(df: tuple[float, float]) -> str:
+    """Degrees of freedom within and between batch sizes in words; those that there are."""
+    known = [f"{value:.0f}" for value in df if math.isfinite(value)]
+    return f", {' and '.join(known)} df" if known else ""
 
 
 def row(
@@ -193,9 +207,8 @@ def row(
 ) -> Row:  # fmt: skip
     """A row of robustness.csv."""
     cells = family.fitted.cells
-    return labels(table, cells, measure, axis=axis, tolerance=tolerance, reference=reference) | numbers(
-        replace(found, reason="; ".join(part for part in (found.reason, family.note) if part)), measure
-    )
+    about = labels(table, cells, measure, axis=axis, tolerance=tolerance, reference=reference)
+    return about | numbers(found.noting(family.note), measure)
 
 
 def labels(
@@ -219,5 +232,5 @@ def labels(
 def numbers(found: Estimate, measure: str) -> Row:
     """The numbers of a row, with what is known of their interval."""
     note = UNDERCOVERS.get(measure, "") if math.isfinite(found.low) else ""
-    reason = "; ".join(part for part in (found.reason, note) if part)
+    reason = found.noting(note).reason
     return {"estimate": found.estimate, "low": found.low, "high": found.high, "method": found.method, "reason": reason}
