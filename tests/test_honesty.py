@@ -12,7 +12,7 @@ checks = importlib.import_module("honesty_checks")
 
 
 def test_exact_noise_leaves_the_truth_and_has_its_variance():
-    noise, truth = worlds.Noise(common=0.02, family=0.01), worlds.hill(top=0.9, width=0.2)
+    noise, truth = worlds.Noise(common=0.02, family=0.01), worlds.hill(worlds.GRID, top=0.9, width=0.2)
     drawn = worlds.outcomes({"a": truth}, noise, seeds=50, rng=np.random.default_rng(0), exact=True)["a"]
     np.testing.assert_allclose(drawn.mean(axis=1), truth, atol=1e-12)
     total = noise.common**2 + noise.family**2 + noise.block**2 + noise.residual**2
@@ -21,7 +21,7 @@ def test_exact_noise_leaves_the_truth_and_has_its_variance():
 
 def test_a_table_holds_the_outcomes_where_they_belong():
     rng = np.random.default_rng(0)
-    drawn = worlds.outcomes({"a": worlds.hill(top=0.9, width=0.2)}, worlds.Noise(), seeds=3, rng=rng)
+    drawn = worlds.outcomes({"a": worlds.hill(worlds.GRID, top=0.9, width=0.2)}, worlds.Noise(), seeds=3, rng=rng)
     trials = worlds.table(drawn, reference=None, rng=rng).trials
     for x, setting in worlds.GRID.iterrows():
         for seed in range(3):
