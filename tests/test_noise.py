@@ -179,7 +179,7 @@ def _problem(rows) -> Problem:
     family = _cells(rows)
     noise, means = fit_noise(family.outcome, family.blocks), family.outcome.mean(axis=1)
     still = np.zeros(len(means))
-    surface = Surface(noise, still + family.outcome.shape[1], still, means, still, means, means, still)
+    surface = Surface(noise, still + family.outcome.shape[1], still, means, still, means, means, means, still)
     return Problem(Fitted(family, surface, surface), {}, None, False)
 
 

@@ -36,7 +36,7 @@ def own_errors(problem: Problem, *, seed: int) -> dict[Key, float]:
         return {}
     cells = fitted.cells
     rng = np.random.default_rng([seed, crc32(f"{cells.dataset}/{cells.family}".encode())])
-    expected = np.broadcast_to(fitted.outcome.expected[:, None], cells.outcome.shape)
+    expected = np.broadcast_to(fitted.outcome.simulated[:, None], cells.outcome.shape)
     truth = true_averages(problem)
     squares: dict[Key, list[Floats]] = {}
     for count in portions(cells.outcome.size):
@@ -82,8 +82,8 @@ def common_regret_errors(families: Sequence[Fitted], *, sampled: bool, seed: int
     residual = np.concatenate([np.full(one.cells.num_configs, one.outcome.noise.residual) for one in families])
     failing = np.concatenate([one.outcome.failing for one in families])
     present = np.concatenate([np.isfinite(one.cells.outcome) for one in families])
-    top = np.array(max(float(one.outcome.expected.max()) for one in families))
-    truth = np.array([mean_regret(top, one.outcome.expected, floor=floor) for one in families])
+    top = np.array(max(float(one.outcome.simulated.max()) for one in families))
+    truth = np.array([mean_regret(top, one.outcome.simulated, floor=floor) for one in families])
     errors = []
     for count in portions(present.size):
         failed = _failures(failing, present, rng, count)

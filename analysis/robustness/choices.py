@@ -210,7 +210,7 @@ def between_errors(problem: Problem) -> dict[Key, float]:
 
 def true_averages(problem: Problem) -> dict[Key, Floats]:
     """Averages and basins of the shrunken surface itself, from its true best."""
-    expected = problem.fitted.outcome.expected
+    expected = problem.fitted.outcome.simulated
     best, chosen = np.asarray(expected.max()), np.asarray(np.argmax(expected), dtype=np.intp)
     regret = mean_regret(best, expected, floor=problem.fitted.cells.floor)
     found = {Key("normalised_regret"): regret} | _spread(expected)

@@ -81,7 +81,7 @@ class Across:
         difference of two families are the differences of theirs.
         """
         rng = np.random.default_rng([seed, crc32(self.fitted[0].cells.family.encode())])
-        expected = [one.outcome.expected[:, None] * np.ones(one.cells.outcome.shape) for one in self.fitted]
+        expected = [one.outcome.simulated[:, None] * np.ones(one.cells.outcome.shape) for one in self.fitted]
         truth = phi_plug_in(row_means(self._arranged(expected)))
         errors = []
         for count in portions(max(one.cells.outcome.size for one in self.fitted)):
