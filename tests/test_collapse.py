@@ -9,8 +9,8 @@ from hypothesis.strategies import booleans, integers, sampled_from
 from scipy import stats
 from simulated import GRID, hill, one_row, runs, study, table
 
-from analysis.collapse import METRICS, choice_regrets, collapse, onset_epochs
-from analysis.collapse.association import _correlations, _kendall, _terms, association
+from analysis.collapse import METRICS, _of_collapsed, choice_regrets, collapse, onset_epochs
+from analysis.collapse.association import METHODS, _correlations, _kendall, _terms, association
 from analysis.robustness import COLUMNS
 
 
@@ -71,6 +71,70 @@ def test_the_onset_is_averaged_over_the_trials_that_end_collapsed():
     )
 
 
+def test_trials_that_do_not_collapse_are_not_missing_from_the_onset():
+    onset = np.full((12, 4), np.nan)
+    onset[:3], onset[3, 0] = 2.0, 50.0
+    found = _of_collapsed(onset, sampled=False)
+    each = np.array([(3 * 2 + 50) - 4 * 74 / 13, *[6 - 3 * 74 / 13] * 3])
+    half = stats.t.ppf(0.975, 3) * math.sqrt(4 / 3 * np.sum(each**2)) / 13
+    assert (found.estimate, found.low, found.high) == pytest.approx((74 / 13, 0.0, 74 / 13 + half))
+    one = _of_collapsed(np.where(np.arange(4) == 0, onset, np.nan), sampled=False)
+    assert (one.estimate, one.reason) == (14.0, "no interval: one seed has collapsed trials")
+    assert math.isnan(one.low)
+    assert _of_collapsed(onset[:3], sampled=False).reason == "no interval: the same on every seed"
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_intervals_of_the_onset_cover(sampled):
+    hits, truth = [], []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        luck, own = rng.normal(size=5), np.linspace(-1, 1, 20) if not sampled else rng.uniform(-1, 1, 20)
+        ends = rng.uniform(size=(20, 5)) < 1 / (1 + np.exp(-2 * own[:, None] - luck))
+        onset = np.where(ends, 30 + 8 * own[:, None] + 3 * luck + rng.normal(size=(20, 5)), np.nan)
+        hits.append(_of_collapsed(onset, sampled=sampled))
+        truth.append((np.nansum(onset), ends.sum()))
+    sums, counts = np.sum(truth, axis=0)
+    assert np.mean([found.low <= sums / counts <= found.high for found in hits]) >= 0.91
+
+
+def test_a_configuration_without_the_metric_does_not_take_the_rows_of_the_others():
+    found = with_ranks()
+    gone = (found.trials["batch_size"] == 64) & (found.trials["temperature"] < 0.06)
+    fewer = replace(found, trials=found.trials.assign(z_effective_rank=found.trials["z_effective_rank"].mask(gone)))
+    whole, rows = collapse(found, seed=0), collapse(fewer, seed=0)
+    assert rows["measure"].tolist() == whole["measure"].tolist()
+    for measure in ("rank_accuracy_spearman", "rank_accuracy_kendall", "choice_regret_z_effective_rank"):
+        one, other = one_row(rows, measure), one_row(whole, measure)
+        assert one["reason"].endswith("1 configuration without z_effective_rank")
+        assert one["estimate"] == pytest.approx(other["estimate"], abs=0.1)
+    kept = replace(found, trials=found.trials[~gone])
+    alone = one_row(collapse(kept, seed=0), "rank_accuracy_spearman")
+    assert one_row(rows, "rank_accuracy_spearman")["estimate"] == pytest.approx(alone["estimate"], abs=1e-12)
+    assert one_row(rows, "choice_regret_random")["reason"].startswith("undercovers:")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_intervals_of_correlations_cover_where_seeds_have_a_common_effect(method):
+    found = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        points, luck = rng.uniform(size=(40, 2)), rng.normal(0, 0.8, 3)
+        y = 4 * points[:, :1] + luck + rng.normal(size=(40, 3))
+        found.append(association(y + rng.normal(0, 2, (40, 3)), y, points, method=method, seed=0))
+    true = np.mean([one.estimate for one in found])
+    assert np.mean([one.low <= true <= one.high for one in found]) >= 0.91
+
+
+def test_what_all_runs_of_a_seed_share_is_not_an_association_given_the_seed():
+    rng = np.random.default_rng(0)
+    x, y, points = rng.normal(size=(40, 3)), rng.normal(size=(40, 3)), rng.uniform(size=(40, 1))
+    shift = np.array([0.0, 30.0, -30.0])
+    shifted = association(x + shift, y + shift, points, method="partial", seed=0)
+    assert abs(shifted.estimate) < 0.2
+    assert shifted.low < 0 < shifted.high
+
+
 @given(integers(0, 10**6), booleans())
 @settings(max_examples=25, deadline=None)
 def test_correlations_are_scipys_under_equal_and_under_whole_weights(seed, tied):
@@ -101,6 +165,7 @@ def test_the_partial_correlation_is_that_of_residuals():
     x = 5 * points[:, :1] ** 2 + rng.normal(size=(30, 3))
     y = 5 * points[:, :1] ** 2 + rng.normal(size=(30, 3))
     design = np.column_stack([np.ones(30), points, points**2])[np.repeat(np.arange(30), 3)]
+    design = np.column_stack([design, np.tile(np.eye(3)[:, 1:], (30, 1))])
     ranks = np.column_stack([stats.rankdata(x), stats.rankdata(y)])
     left = ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0]
     found = association(x, y, points, method="partial", seed=0)

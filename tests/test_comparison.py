@@ -11,6 +11,7 @@ from scipy import stats
 from analysis.comparison import COLUMNS, compare, paired_differences, paired_mean
 from analysis.comparison.pairs import Pairs, profiled
 from analysis.comparison.verdicts import TTest, adjusted, decided, verdict
+from analysis.estimation.balance import levelled
 from analysis.estimation.cells import cells
 from analysis.estimation.crossfit import choose_best
 from analysis.table import Axis, Table
@@ -126,7 +127,7 @@ def _slow_best(selection, outcome):
     for s in range(outcome.shape[1]):
         others = [t for t in range(outcome.shape[1]) if t != s]
         scores = [
-            np.nanmean(row[others]) if np.isfinite(row[others]).any() and np.isfinite(read[s]) else -math.inf
+            np.nanmean(row[others]) if np.isfinite(row[others]).any() and np.isfinite(read).sum() > 1 else -math.inf
             for row, read in zip(selection, outcome, strict=True)
         ]
         values.append(outcome[int(np.argmax(scores)), s] if max(scores) > -math.inf else math.nan)
@@ -143,12 +144,13 @@ def test_the_profiles_of_a_family_equal_slow_loops(missing):
     common = np.array([16, 256])
     mean, counts = profiled(family, keys, common, "mean")
     best, _ = profiled(family, keys, common, "best")
+    selection = levelled(family.selection, family.failed, family.blocks)
     for index, key in enumerate(common):
         rows = keys == key
         assert counts[index] == rows.sum()
         np.testing.assert_allclose(mean[index], [sum(column) / len(column) for column in family.outcome[rows].T])
-        np.testing.assert_allclose(best[index], _slow_best(family.selection[rows], family.outcome[rows]))
-        np.testing.assert_allclose(best[index], choose_best(family.selection[rows], family.outcome[rows]).values)
+        np.testing.assert_allclose(best[index], _slow_best(selection[rows], family.outcome[rows]))
+        np.testing.assert_allclose(best[index], choose_best(selection[rows], family.outcome[rows]).values)
 
 
 def test_what_is_left_out_and_what_a_best_is_of_is_said():
@@ -159,9 +161,32 @@ def test_what_is_left_out_and_what_a_best_is_of_is_said():
     fewer = (trials["family"] == "a") & (trials["temperature"] == 0.5) & (trials["batch_size"] == 64)
     table = replace(table, trials=trials[~(gone | fewer | (one & (trials["temperature"] == 0.1)))])
     mean, best = row(table, "b", "mean"), row(table, "b", "best")
-    assert mean["reason"] == "1 shared setting of one side only left out; 1 seed left out: trials missing"
+    assert mean["reason"] == "1 shared setting of one side only left out; 1 pair left out: trials missing"
     assert best["reason"].startswith("best of 2 settings against 1 to 2; 1 shared setting")
-    assert (mean["n_pairs"], mean["n_seeds"], best["n_seeds"]) == (8, 4, 5)
+    assert (mean["n_pairs"], mean["n_seeds"], best["n_seeds"]) == (9, 5, 5)
+
+
+def test_a_missing_trial_costs_its_pair_and_not_its_seed():
+    table = study({"a": 0.0, "b": 0.1}, seeds=3, noise=0.001, common=0.3)
+    trials, batch = table.trials, table.trials["seed"].map(dict(enumerate(BATCHES)))
+    gone = (trials["family"] == "b") & (trials["batch_size"] == batch) & (trials["temperature"] == 0.1)
+    found = row(replace(table, trials=trials[~gone]), "b")
+    assert (found["n_pairs"], found["n_seeds"], found["verdict"]) == (6, 3, "better")
+    assert found["difference"] == pytest.approx(0.1, abs=0.005)
+    assert found["reason"] == "3 pairs left out: trials missing"
+    fewer = trials[(trials["family"] == "a") | (trials["seed"] < 2)]
+    assert row(replace(table, trials=fewer), "b")["reason"].endswith("; 1 seed of one side only left out")
+
+
+def test_a_best_that_did_not_run_on_a_seed_is_not_replaced_by_the_next():
+    table = study({"a": 0.0, "b": 0.0}, noise=0.001)
+    trials = table.trials.copy()
+    top = (trials["family"] == "b") & (trials["temperature"] == 0.5)
+    trials.loc[top, ["linear_top1", "linear_top1_validation"]] += 0.2
+    missed = top & (trials["seed"] == 3) & (trials["batch_size"] == 16)
+    found = row(replace(table, trials=trials[~missed]), "b", "best")
+    assert found["difference"] == pytest.approx(0.2, abs=0.005)
+    assert found["n_pairs"] == 14
 
 
 def test_comparisons_do_not_depend_on_the_order_of_rows():

@@ -15,11 +15,12 @@ from analysis.comparison.measures import (
     probability_of_improvement,
     sign_flip_p,
 )
-from analysis.comparison.phi_differences import phi_errors
 from analysis.comparison.rivals import rivals
 from analysis.estimation.cells import all_cells
 from analysis.estimation.fitted import fit_family
 from analysis.robustness import measures
+from analysis.robustness.contest import contest
+from analysis.robustness.data_set_rows import across
 
 
 @pytest.fixture
@@ -166,7 +167,7 @@ def test_differences_of_phi_are_those_of_the_robustness_table(few_replicates):
     values = single[single["measure"] == "phi"].set_index("family")["estimate"]
     assert rows.loc["moving", "dataset"] == ""
     assert values["still"] >= 0
-    assert rows.loc["moving", "difference"] == pytest.approx(values["moving"] - values["still"], abs=0.02)
+    assert rows.loc["moving", "difference"] == pytest.approx(values["moving"] - values["still"], abs=1e-12)
     assert (rows.loc["moving", "verdict"], rows.loc["moving", "low"] > 0) == ("worse", True)
     one_set = measure_differences(replace(study(num_families=2), reference="family_0"), seed=0)
     assert "phi" not in {row["measure"] for row in one_set}
@@ -180,7 +181,94 @@ def test_the_errors_of_phi_are_as_large_as_its_scatter():
         trials = truth.trials.assign(**{name: truth.trials[name] + noise for name in columns})
         drawn = replace(truth, trials=trials)
         cells = {name: all_cells(drawn, name, "linear_top1") for name in drawn.datasets}
-        found = phi_errors({name: [fit_family(f, seed=0) for f in each] for name, each in cells.items()}, seed=0)
-        values.append(found["moving"][0] - found["still"][0])
-        errors.append(np.sqrt(np.mean((found["moving"][1] - found["still"][1]) ** 2)))
+        found = across(drawn, [[fit_family(f, seed=0) for f in each] for each in cells.values()])
+        values.append(found["moving"].phi - found["still"].phi)
+        drift = found["moving"].errors(seed=0) - found["still"].errors(seed=0)
+        errors.append(np.sqrt(np.mean(drift**2)))
     assert 0.7 < np.mean(errors) / np.std(values) < 1.6
+
+
+def test_phi_is_compared_as_it_is_measured_whatever_the_scale_and_the_labels_of_seeds(few_replicates):
+    found = replace(several({"still": 1.0, "moving": 6.0}, noise=0.001), reference="still")
+    later = found.trials["seed"] + 10 * (found.trials["dataset"] == "d1")
+    overlapping = found.trials["seed"] + (found.trials["dataset"] == "d1")
+    for one in (
+        replace(found, normalised=True),
+        replace(found, trials=found.trials.assign(seed=overlapping)),
+        replace(found, trials=found.trials.assign(seed=later)),
+    ):
+        values = measures(one, seed=0).query("measure == 'phi'").set_index("family")
+        row = rows_of(measure_differences(one, seed=0), "phi", "own").loc["moving"]
+        difference = values["estimate"]["moving"] - values["estimate"]["still"]
+        assert row["difference"] == pytest.approx(difference, abs=1e-12, nan_ok=True)
+        assert row["reason"] == values["reason"]["moving"]
+    assert (row["verdict"], math.isnan(row["difference"])) == ("undecided", True)
+    assert row["reason"] == "no configuration has two seeds on every data set"
+    only = found.trials[(found.trials["dataset"] == "d0") | (found.trials["family"] == "still")]
+    row = rows_of(measure_differences(replace(found, trials=only), seed=0), "phi", "own").loc["moving"]
+    assert (row["reason"], math.isnan(row["difference"])) == ("not on every data set", True)
+
+
+def levels(tops, *, noise=0.002):
+    """Families of these heights on these seeds: name -> (height, seeds)."""
+    rng = np.random.default_rng(0)
+    families = {
+        name: runs(GRID, hill(GRID, top=top), seeds=max(seeds) + 1, rng=rng, noise_sd=noise)
+        for name, (top, seeds) in tops.items()
+    }
+    return table({name: rows[rows["seed"].isin(tops[name][1])] for name, rows in families.items()})
+
+
+def test_the_common_best_is_that_of_the_robustness_table_also_where_a_family_has_two_seeds(few_replicates):
+    found = replace(levels({"a": (0.93, [0, 1]), "b": (0.8, [0, 1, 2]), "c": (0.78, [0, 1, 2])}), reference="b")
+    single, best = measures(found, seed=0), contest(found, "digits", seed=0).best
+    rows = rows_of(measure_differences(found, seed=0), "near_optimal_mass_0.01", "common")
+    values = single[(single["measure"] == "near_optimal_mass") & (single["reference"] == "common")]
+    values = values[values["tolerance"] == 0.01].set_index("family")["estimate"]
+    assert rows["difference"].to_dict() == pytest.approx({name: values[name] - values["b"] for name in "ac"}, abs=1e-12)
+    assert rows.loc["c", ["difference", "verdict"]].tolist() == [0.0, "undecided"]
+    assert rows.loc["a", "reason"] == "no interval: fewer than 3 seeds"
+    assert rows.loc["a", ["low", "high", "p"]].isna().all()
+    fits = [fit_family(one, seed=0) for one in all_cells(found, "digits", "linear_top1")]
+    assert rivals(fits, tolerances=(0.01,), sampled=False, seed=0).best == best
+
+
+def test_seeds_are_those_of_the_side_with_fewer(few_replicates):
+    found = levels({"many": (0.9, range(10)), "few": (0.9, range(3))}, noise=0.01)
+    widths = []
+    for reference, other in (("few", "many"), ("many", "few")):
+        rows = rows_of(measure_differences(replace(found, reference=reference), seed=0), "normalised_regret", "own")
+        widths.append(rows.loc[other, "high"] - rows.loc[other, "low"])
+        assert rows.loc[other, "n_seeds"] == 3
+    assert widths[0] == pytest.approx(widths[1])
+
+
+def test_what_can_not_be_measured_has_its_own_reason(few_replicates):
+    found = replace(levels({"a": (0.9, [0, 1, 2]), "b": (0.8, [0])}), reference="a")
+    turned = pd.DataFrame(measure_differences(replace(found, reference="b"), seed=0))
+    for rows, reason in (
+        (pd.DataFrame(measure_differences(found, seed=0)), "no configuration has two seeds"),
+        (turned, "b: no configuration has two seeds"),
+    ):
+        assert set(rows["reason"]) == {reason}
+        assert rows["difference"].isna().all()
+    own = found.trials["family"] == "a"
+    lost = pd.concat([found.trials[~own].assign(status="diverged", seed=seed) for seed in range(3)])
+    floor = replace(found, trials=pd.concat([found.trials[own], lost], ignore_index=True))
+    rows = rows_of(measure_differences(floor, seed=0), "normalised_regret", "own")
+    assert rows.loc["b", "reason"] == "at floor"
+
+
+def test_shares_count_the_pairs_that_are_there():
+    differences = np.random.default_rng(0).normal(0.5, 1.0, (20, 4))
+    holes = differences.copy()
+    holes[np.arange(4), np.arange(4)] = np.nan
+    for sampled in (False, True):
+        whole, holed = (probability_of_improvement(each, sampled=sampled) for each in (differences, holes))
+        assert holed.estimate == pytest.approx(whole.estimate, abs=0.05)
+        assert holed.high - holed.low == pytest.approx(whole.high - whole.low, rel=0.3)
+    agreed = probability_of_improvement(np.where(np.isfinite(holes), 1.0, np.nan), sampled=False)
+    assert (agreed.estimate, agreed.low) == (1.0, pytest.approx(0.025 ** (1 / 4)))
+    own, luck = np.random.default_rng(1).normal(0.0, 1.0, (20, 1)), np.array([0.0, 3.0, -2.0, 1.0])
+    without_luck = sign_flip_p(own + np.full(4, luck.mean()), seed=0)
+    assert sign_flip_p(own + luck + 0 * holes, seed=0) == pytest.approx(without_luck)

@@ -93,7 +93,7 @@ def test_friedman_orders_families_and_needs_eight_data_sets():
     assert found["statistic"].iloc[0] == pytest.approx(16.0)  # N (k - 1) where all data sets agree
     few = friedman(many(7))
     assert few["mean_rank"].isna().all()
-    assert set(few["reason"]) == {"fewer than 8 data sets or 3 families"}
+    assert set(few["reason"]) == {"fewer than 8 data sets or 3 families on all of them"}
 
 
 @pytest.mark.parametrize(("families", "quantile"), [(2, 1.960), (5, 2.728), (10, 3.164)])
@@ -105,3 +105,41 @@ def test_the_critical_difference_is_that_of_the_published_table(families, quanti
 def test_an_adaptive_design_has_no_transfer():
     assert transfer(replace(many(2), design="tpe")).empty
     assert friedman(replace(many(8), design="tpe"))["mean_rank"].isna().all()
+
+
+def test_missing_trials_of_a_good_seed_do_not_change_ranks():
+    rng, parts = np.random.default_rng(0), []
+    for index in range(2):
+        rows = runs(GRID, hill(GRID), seeds=4, rng=rng, noise_sd=1e-5, seed_sd=0.2)
+        setting = rows.groupby(["batch_size", "temperature"]).ngroup()
+        parts.append(rows[rows["seed"] != (setting * 7 + index) % 5].assign(family="f", dataset=f"d{index}"))
+    found = replace(table({"f": parts[0]}), trials=pd.concat(parts, ignore_index=True))
+    estimates = transfer(found).set_index("measure")["estimate"]
+    assert estimates["rank_correlation"] > 0.98
+    assert estimates["top_overlap"] == 1.0
+
+
+def test_settings_without_common_seeds_are_not_ranked():
+    found = many(2, families=1, seeds=4)
+    setting = found.trials.groupby(["batch_size", "temperature"]).ngroup()
+    kept = found.trials[(found.trials["seed"] < 2) == (setting % 2 == 0)]
+    assert set(transfer(replace(found, trials=kept))["reason"]) == {"trials missing"}
+
+
+def test_families_on_all_data_sets_are_ranked_and_the_others_named():
+    found = many(8, families=4)
+    trials = found.trials[(found.trials["family"] != "f1") | (found.trials["dataset"] == "d3")]
+    rows = friedman(replace(found, trials=trials)).set_index("family")
+    assert rows["mean_rank"].to_dict() == pytest.approx({"f0": 1, "f2": 2, "f3": 3, "f1": math.nan}, nan_ok=True)
+    assert rows["reason"].to_dict() == dict.fromkeys(("f0", "f2", "f3"), "not on every data set: f1") | {
+        "f1": "not on every data set"
+    }
+    assert rows["n_datasets"].tolist() == [8] * 4
+
+
+def test_families_on_fewer_seeds_are_ranked_as_if_they_had_run_on_all():
+    found = many(8)
+    luck = found.trials["seed"].map({0: -0.3, 1: 0.0, 2: 0.3})
+    trials = found.trials.assign(linear_top1=found.trials["linear_top1"] + luck)
+    trials = trials[(trials["family"] != "f2") | (trials["seed"] > 0)]
+    assert friedman(replace(found, trials=trials))["family"].tolist() == ["f0", "f1", "f2"]

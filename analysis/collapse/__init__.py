@@ -10,10 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.collapse.association import METHODS, association
+from analysis.estimation.balance import levelled
 from analysis.estimation.cells import Cells, all_cells, cells
 from analysis.estimation.crossfit import choose_best
+from analysis.estimation.grids import level_codes, same
 from analysis.estimation.intervals import Estimate, around, missing, rate
-from analysis.estimation.means import crossed_interval, mean_interval
+from analysis.estimation.means import crossed_mean, seed_mean
 from analysis.labels import counted
 from analysis.robustness import COLUMNS
 from analysis.table import Table
@@ -45,8 +47,8 @@ def collapse(table: Table, *, seed: int, history: pd.DataFrame | None = None) ->
     `collapse_dimensional`, `collapse_complete`, `collapse_any`: share of the space, of the trials that ended well.
     `collapse_onset_epoch`: the evaluated epoch from which on a trial stays collapsed, mean over those that end so.
     `rank_accuracy_spearman`, `_kendall`, `_partial`: effective rank of the embeddings against the outcome over
-    trials that ended well; partial is Spearman's given linear and quadratic terms of the axes. Never pooled
-    over families.
+    trials that ended well; partial is Spearman's given the seed and linear and quadratic terms of the axes. Never
+    pooled over families. Configurations of which the column at hand is missing are left out, and counted.
     `choice_regret_<metric>`: what is lost by choosing the configuration with the best metric on all seeds but
     one instead of the one with the best outcome, read on the seed left out; `choice_regret_random` by a
     configuration drawn at random. In a notebook:
@@ -147,8 +149,6 @@ def _trials(table: Table, family: Cells) -> pd.DataFrame:
 
 def _layout(trials: pd.DataFrame, values: "pd.Series[Any]") -> Floats:
     """(n, S) of a column of the trials; NaN where there is none."""
-    if trials.empty:
-        return np.full((0, 0), np.nan)
     shape = (int(trials["_configuration"].max()) + 1, int(trials["_seed"].max()) + 1)
     array = np.full(shape, np.nan)
     array[trials["_configuration"], trials["_seed"]] = values.to_numpy(dtype=float, na_value=np.nan)
@@ -174,37 +174,81 @@ def _onset(table: Table, trials: pd.DataFrame, history: pd.DataFrame | None) -> 
     if not epochs.notna().any():
         yield "collapse_onset_epoch", missing("no trial ends collapsed")
         return
-    interval = mean_interval if table.design == "grid" else crossed_interval
-    found = interval(_layout(trials, epochs), least=0.0)
+    found = _of_collapsed(_layout(trials, epochs), sampled=table.design != "grid")
     words = f"{int(epochs.notna().sum())} of {counted(len(epochs), 'trial')} end collapsed; {found.method}"
     yield "collapse_onset_epoch", replace(found, method=words)
+
+
+def _of_collapsed(onset: Floats, *, sampled: bool) -> Estimate:
+    """Mean over the trials that end collapsed, which are not missing elsewhere: a ratio of sums over seeds.
+
+    With c(x, s) whether a trial ends collapsed and m the mean of its onset y(x, s) over those that do, the error of m
+    is that of the mean of
+
+        c(x, s) (y(x, s) - m) / mean c
+
+    over the seeds, and in scattered designs the settings, that have a trial that ends so.
+
+    Args:
+        onset: (n, S), NaN where no trial ends collapsed.
+
+    Source:
+        Cochran, Sampling Techniques, 1977, section 6.4 (the ratio estimate).
+    """
+    collapsed = np.isfinite(onset)
+    rows, seeds = collapsed.any(axis=1), collapsed.any(axis=0)
+    onset, collapsed = onset[rows][:, seeds], collapsed[rows][:, seeds]
+    mean = float(onset[collapsed].mean())
+    if onset.shape[1] < 2:
+        return Estimate(mean, math.nan, math.nan, "mean over trials", "no interval: one seed has collapsed trials")
+    away = np.where(collapsed, onset - mean, 0.0) / collapsed.mean()
+    found = replace((crossed_mean if sampled else seed_mean)(away), estimate=mean)
+    shown = found.interval("mean over trials; clusters of seeds", least=0.0)
+    return shown if found.error != 0 else shown.without_interval("no interval: the same on every seed")
+
+
+def _placed(family: Cells, column: Cells) -> tuple[Floats, str]:
+    """Another column on the family's configurations and seeds, failures NaN, and how many have none of it."""
+    numbers = same(level_codes(pd.concat([family.settings, column.settings], ignore_index=True)))
+    own, there = np.split(numbers, [family.num_configs])
+    found = np.full((int(numbers.max()) + 1, family.outcome.shape[1]), np.nan)
+    found[there] = np.where(column.failed, np.nan, column.outcome)
+    found = found[own]
+    lacking = int((np.isfinite(family.succeeded).any(axis=1) & ~np.isfinite(found).any(axis=1)).sum())
+    return found, f"{counted(lacking, 'configuration')} without {column.outcome_name}" if lacking else ""
 
 
 def _rank_rows(table: Table, family: Cells, seed: int) -> Iterator[tuple[str, Estimate]]:
     if RANK not in table.trials or table.outcome == RANK:
         return
     rank = cells(table, family.dataset, family.family, RANK)
-    if rank is None or rank.outcome.shape != family.outcome.shape:
+    if rank is None:
         return
-    x, y = np.where(family.failed | rank.failed, np.nan, np.stack([rank.sign * rank.outcome, family.outcome]))
+    x, lacking = _placed(family, rank)
     for method in METHODS:
-        found = association(x, family.sign * y, family.points, method=method, seed=seed)
-        yield f"rank_accuracy_{method}", found
+        found = association(rank.sign * x, family.sign * family.succeeded, family.points, method=method, seed=seed)
+        yield f"rank_accuracy_{method}", _noted(found, lacking)
 
 
 def _regret_rows(table: Table, family: Cells) -> Iterator[tuple[str, Estimate]]:
-    measured = {}
+    measured, lacking = {}, {}
     for name in METRICS:
         metric = cells(table, family.dataset, family.family, name) if name in table.trials else None
-        if metric is not None and name != table.outcome and metric.outcome.shape == family.outcome.shape:
-            measured[name] = np.where(metric.failed, np.nan, metric.outcome)
+        if metric is not None and name != table.outcome:
+            values, lacking[name] = _placed(family, metric)
+            measured[name] = levelled(values, family.failed, family.blocks)
     if not measured:
         return
-    for name, values in choice_regrets(family.outcome, measured, family.selection).items():
+    selection = levelled(family.selection, family.failed, family.blocks)
+    for name, values in choice_regrets(family.outcome, measured, selection).items():
         found = _of_choices(values)
         if family.num_seeds < 2 or not np.isfinite(values).any():
             found = missing("one seed" if family.num_seeds < 2 else "no configuration has two seeds")
-        yield f"choice_regret_{name}", found
+        yield f"choice_regret_{name}", _noted(found, lacking.get(name, ""))
+
+
+def _noted(found: Estimate, note: str) -> Estimate:
+    return replace(found, reason="; ".join(part for part in (found.reason, note) if part))
 
 
 def _of_choices(values: Floats) -> Estimate:

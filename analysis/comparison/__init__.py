@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.comparison.measures import measure_differences, paired_shares
 from analysis.comparison.pairs import PROFILES, Pairs, Profile, pairs
-from analysis.comparison.verdicts import FEWEST_PAIRS, FEWEST_SEEDS, VERDICTS, TTest, adjusted, verdict
+from analysis.comparison.verdicts import VERDICTS, TTest, adjusted, verdict
 from analysis.estimation.cells import Cells, cells
 from analysis.estimation.means import Mean, crossed_mean, seed_mean
 from analysis.table import Table
@@ -57,6 +57,8 @@ def paired_differences(table: Table) -> list[dict[str, Any]]:
 
     The settings of a grid are fixed, so the seeds alone are the sample. In scattered designs settings are a
     sample too: error^2 = max(MS_x + MS_s - MS_xs, MS_x, MS_s) / (n S) with Satterthwaite's degrees of freedom.
+    Missing pairs are filled in from their setting and seed.
+
     The margin is `table.equivalence`. In this order: the 90 % interval inside +-margin is `equivalent`; the
     95 % interval above 0 `better`, below 0 `worse`, above -margin `non-inferior`; else `undecided`, with how
     many seeds more would decide.
@@ -112,10 +114,9 @@ def _labels(table: Table, dataset: str, family: str, profile: Profile) -> dict[s
 
 def _difference(table: Table, family: Cells, reference: Cells, profile: Profile) -> dict[str, Any]:
     found = pairs(family, reference, shared=table.shared, profile=profile)
-    count = {"n_pairs": found.differences.size, "n_seeds": found.num_seeds}
-    if found.num_seeds < FEWEST_SEEDS or found.differences.size < FEWEST_PAIRS:
-        reason = f"fewer than {FEWEST_SEEDS} seeds or {FEWEST_PAIRS} pairs"
-        return _undecided(_joined(reason, found.note)) | count
+    count = {"n_pairs": found.num_pairs, "n_seeds": found.num_seeds}
+    if found.too_few:
+        return _undecided(_joined(found.too_few, found.note)) | count
     mean = paired_mean(found, sampled=table.design != "grid")
     if math.isnan(mean.error):
         return _undecided(_joined(mean.reason, found.note)) | count

@@ -1,7 +1,7 @@
 """Robustness of families against a reference: differences of their measures, and how often one is better."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,19 +9,22 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.comparison.pairs import Pairs, pairs
-from analysis.comparison.phi_differences import phi_errors
-from analysis.comparison.rivals import Key, Rivals, rivals
-from analysis.comparison.verdicts import FEWEST_PAIRS, FEWEST_SEEDS, TTest, adjusted
+from analysis.comparison.rivals import Key, Rivals, measured, rivals
+from analysis.comparison.verdicts import FEWEST_SEEDS, TTest, adjusted
+from analysis.estimation.balance import levelled, row_means
 from analysis.estimation.cells import Cells, all_cells
 from analysis.estimation.fitted import Fitted, fit_family
 from analysis.estimation.intervals import Estimate, rate
 from analysis.estimation.means import crossed_interval, mean_interval
+from analysis.robustness.contender import TRIALS_MISSING
+from analysis.robustness.data_set_rows import NOT_EVERYWHERE, across, root_mean_square
 from analysis.table import Table
 
 Floats = NDArray[np.float64]
 
 LESS_IS_BETTER = ("normalised_regret", "phi")
 FLIPS, MANY_SETTINGS = 9999, 1000
+NO_NOISE = "no configuration has two seeds"
 GIVEN_SEEDS = "given these seeds: secondary, no verdict"
 
 
@@ -31,23 +34,19 @@ def measure_differences(table: Table, *, seed: int) -> list[dict[str, Any]]:
     The measures are those of robustness.csv, from a family's own best and from the best of all, which stands
     in `profile`; `measure` ends in the tolerance; phi is over all data sets, and its `dataset` empty. The error
     of a difference is the root mean square of its errors in data sets drawn from the noise model that the
-    families share (`analysis.comparison.rivals`), its interval Student's with S - 1 degrees of freedom; p adjusted by
-    Holm's method within a measure. No margin of equivalence is known for them: verdicts are better, worse and
-    undecided.
+    families share (`analysis.comparison.rivals`), its interval Student's with S - 1 degrees of freedom, S the seeds
+    of the side with fewer; no interval, and why, with fewer than 3. p adjusted by Holm's method within a measure.
+    No margin of equivalence is known for them: verdicts are better, worse and undecided.
     """
     if table.reference is None or table.reference not in table.axes:
         return []
     sampled = table.design != "grid"
-    fitted = {
-        dataset: [fit_family(one, seed=seed, sampled=sampled) for one in all_cells(table, dataset, table.outcome)]
+    fitted = [
+        [fit_family(one, seed=seed, sampled=sampled) for one in all_cells(table, dataset, table.outcome) if _ran(one)]
         for dataset in table.datasets
-    }
-    able = {
-        dataset: [one for one in families if math.isfinite(one.outcome.noise.residual) and _has_seeds(one)]
-        for dataset, families in fitted.items()
-    }
-    rows = [row for families in able.values() for row in _dataset_differences(table, families, seed)]
-    return rows + list(_phi_differences(table, fitted, seed))
+    ]
+    rows = [row for families in fitted for row in _dataset_differences(table, families, seed)]
+    return rows + adjusted(_phi_differences(table, fitted, seed))
 
 
 def paired_shares(table: Table, *, seed: int) -> list[dict[str, Any]]:
@@ -85,26 +84,28 @@ def probability_of_improvement(differences: Floats, *, sampled: bool) -> Estimat
     where all pairs agree it is not known at all, and only seeds are counted.
 
     Args:
-        differences: (n, S), larger is better.
+        differences: (n, S), larger is better; NaN where there is no pair.
         sampled: whether settings are a sample.
     """
-    above = (differences > 0) + 0.5 * (differences == 0)
+    there = np.isfinite(differences)
+    above = np.where(there, (differences > 0) + 0.5 * (differences == 0), np.nan)
     found = (crossed_interval if sampled else mean_interval)(above, least=0.0, most=1.0)
-    shares = above.mean(axis=0)
-    if np.ptp(above) == 0 and above.flat[0] in (0.0, 1.0):
-        counted = rate(above[:1] > 0, np.ones_like(above[:1], dtype=bool), sampled=sampled)
+    everything = np.unique(above[there])
+    if len(everything) == 1 and everything[0] in (0.0, 1.0):
+        seeds = np.full((1, above.shape[1]), bool(everything[0]))
+        counted = rate(seeds, np.ones_like(seeds), sampled=sampled)
     else:
-        counted = _effective(float(shares.mean()), shares, len(above))
+        counted = _effective(found.estimate, row_means(above.T), int(there.sum()))
     low, high = np.nanmin([found.low, counted.low]), np.nanmax([found.high, counted.high])
     return Estimate(found.estimate, float(low), float(high), "share of pairs", found.reason)
 
 
-def _effective(share: float, per_seed: Floats, settings: int) -> Estimate:
+def _effective(share: float, per_seed: Floats, pairs: int) -> Estimate:
     """Clopper and Pearson's interval where pairs count fewer the more they agree within a seed."""
-    trials = settings * len(per_seed)
+    settings = pairs / len(per_seed)
     binomial = share * (1 - share) / settings
     clustering = float(np.var(per_seed, ddof=1)) / binomial if binomial > 0 and len(per_seed) > 1 else 1.0
-    count = trials / min(max(clustering, 1.0), float(settings))
+    count = pairs / min(max(clustering, 1.0), settings)
     hits = share * count
     low = float(stats.beta.ppf(0.025, hits, count - hits + 1)) if hits > 0 else 0.0
     high = float(stats.beta.ppf(0.975, hits + 1, count - hits)) if hits < count else 1.0
@@ -117,10 +118,10 @@ def sign_flip_p(differences: Floats, *, seed: int) -> float:
     Exact up to 13 settings; of more than 1,000 by the normal limit, whose variance is sum d^2 / n^2.
 
     Args:
-        differences: (n, S).
+        differences: (n, S), NaN where there is no pair; means are then balanced over seeds.
         seed: of the signs that are drawn where there are too many.
     """
-    rng, d = np.random.default_rng(seed), differences.mean(axis=1)
+    rng, d = np.random.default_rng(seed), _balanced_means(differences)
     if len(d) > MANY_SETTINGS:
         return float(2 * stats.norm.sf(abs(d.sum()) / np.sqrt(np.sum(d**2)))) if d.any() else 1.0
     found = stats.permutation_test(
@@ -129,50 +130,76 @@ def sign_flip_p(differences: Floats, *, seed: int) -> float:
     return float(found.pvalue)
 
 
-def _has_seeds(fitted: Fitted) -> bool:
-    return fitted.cells.num_seeds >= FEWEST_SEEDS
+def _balanced_means(differences: Floats) -> Floats:
+    """(n,) means of settings, without what the pairs of a seed share where some are missing."""
+    one_block = np.zeros(len(differences), dtype=np.intp)
+    return row_means(levelled(differences, np.zeros(differences.shape, dtype=bool), one_block))
 
 
-def _dataset_differences(table: Table, able: Sequence[Fitted], seed: int) -> Iterator[dict[str, Any]]:
-    names = [one.cells.family for one in able]
-    if table.reference not in names:
+def _ran(family: Cells) -> bool:
+    return bool(np.isfinite(family.outcome).any())
+
+
+def _dataset_differences(table: Table, families: Sequence[Fitted], seed: int) -> Iterator[dict[str, Any]]:
+    reference = next((one for one in families if one.cells.family == table.reference), None)
+    if reference is None:
         return
-    found = rivals(able, tolerances=table.tolerances, sampled=table.design != "grid", seed=seed)
-    against = names.index(str(table.reference))
-    for row, key in enumerate(found.keys):
-        yield from adjusted(
-            _difference_row(table, able[column].cells, key, found, row, column, against)
-            for column in range(len(names))
-            if column != against
-        )
+    # The field of `analysis.robustness.contest`: the best of all is the same in both tables.
+    able = [one for one in families if _has_noise(one)]
+    known = _has_noise(reference)
+    found = rivals(able, tolerances=table.tolerances, sampled=table.design != "grid", seed=seed) if known else None
+    for key in measured(table.tolerances):
+        others = [one for one in families if one is not reference]
+        yield from adjusted(_difference_row(table, one, reference, key, found) for one in others)
 
 
-def _difference_row(
-    table: Table, family: Cells, key: Key, found: Rivals, row: int, column: int, against: int
-) -> dict[str, Any]:
-    name = key.measure if math.isnan(key.tolerance) else f"{key.measure}_{key.tolerance:g}"
-    difference = float(found.values[row, column] - found.values[row, against])
-    errors = found.errors[:, row, column] - found.errors[:, row, against]
-    labels = _labels(table, family, key.reference, name)
-    step = 0.0
-    if key.measure == "near_optimal_mass":
-        step = sum(0.5 / found.families[one].cells.num_configs for one in (column, against))
-    return labels | _decided(difference, errors, family.num_seeds, name, resolution=step) | {"n_pairs": 0}
+def _difference_row(table: Table, family: Fitted, reference: Fitted, key: Key, found: Rivals | None) -> dict[str, Any]:
+    sides, name = (family, reference), key.measure if math.isnan(key.tolerance) else f"{key.measure}_{key.tolerance:g}"
+    labels = _labels(table, family.cells.dataset, family.cells.family, key.reference, name)
+    labels |= {"n_pairs": 0, "n_seeds": min(one.cells.num_seeds for one in sides)}
+    reasons = [NO_NOISE if not _has_noise(one) else found.reason(key, one) if found else "" for one in sides]
+    if found is None or any(reasons):
+        return labels | _unknown(_first_reason(reasons, reference.cells.family))
+    ours, theirs = (found.column(one) for one in sides)
+    row = found.keys.index(key)
+    difference = float(found.values[row, ours] - found.values[row, theirs])
+    if not all(one.cells.is_connected for one in sides):
+        return labels | _alone(difference, f"no interval: {TRIALS_MISSING}")
+    step = sum(0.5 / one.cells.num_configs for one in sides) if key.measure == "near_optimal_mass" else 0.0
+    errors = found.errors[:, row, ours] - found.errors[:, row, theirs]
+    return labels | _decided(difference, errors, labels["n_seeds"], key.measure, resolution=step)
 
 
-def _phi_differences(table: Table, fitted: Mapping[str, Sequence[Fitted]], seed: int) -> Iterator[dict[str, Any]]:
-    """Of families that ran on all data sets; the data set of these rows is empty."""
-    found = phi_errors({dataset: [*families] for dataset, families in fitted.items()}, seed=seed)
-    if table.reference not in found or not all(_has_seeds(one) for one in found[table.reference][2]):
+def _phi_differences(table: Table, fitted: Sequence[Sequence[Fitted]], seed: int) -> Iterator[dict[str, Any]]:
+    """Those of robustness.csv, which are at least 0; their data set is empty."""
+    seeds: dict[str, int] = {}
+    for one in (one for families in fitted for one in families):
+        seeds[one.cells.family] = min(seeds.get(one.cells.family, one.cells.num_seeds), one.cells.num_seeds)
+    reference = str(table.reference)
+    if len(fitted) < 2 or reference not in seeds:
         return
-    value, errors, theirs = found.pop(table.reference)
-    rows = []
-    for own_value, own_errors, ours in found.values():
-        if all(_has_seeds(one) for one in ours):
-            seeds = min(one.cells.num_seeds for one in (*ours, *theirs))
-            row = _decided(own_value - value, own_errors - errors, seeds, "phi")
-            rows.append(_labels(table, ours[0].cells, "own", "phi") | row | {"dataset": "", "n_pairs": 0})
-    yield from adjusted(rows)
+    everywhere = across(table, fitted)
+    theirs = everywhere.get(reference)
+    their_errors = theirs.errors(seed=seed) if theirs and not theirs.reason else np.empty(0)
+    for name in sorted(seeds.keys() - {reference}):
+        ours, count = everywhere.get(name), min(seeds[name], seeds[reference])
+        labels = _labels(table, "", name, "own", "phi") | {"n_pairs": 0, "n_seeds": count}
+        reasons = [side.reason if side else NOT_EVERYWHERE for side in (ours, theirs)]
+        if ours is None or theirs is None or any(reasons):
+            yield labels | _unknown(_first_reason(reasons, reference))
+        else:
+            difference = max(ours.phi, 0.0) - max(theirs.phi, 0.0)
+            yield labels | _decided(difference, ours.errors(seed=seed) - their_errors, count, "phi")
+
+
+def _has_noise(fitted: Fitted) -> bool:
+    return math.isfinite(fitted.outcome.noise.residual)
+
+
+def _first_reason(reasons: Sequence[str], reference: str) -> str:
+    """The family's own, or that of the reference by its name."""
+    own, theirs = reasons
+    return own or f"{reference}: {theirs}"
 
 
 def _decided(difference: float, errors: Floats, seeds: int, measure: str, *, resolution: float = 0.0) -> dict[str, Any]:
@@ -181,26 +208,27 @@ def _decided(difference: float, errors: Floats, seeds: int, measure: str, *, res
     V(delta) is a whole number of configurations, its estimate is smooth: half a step of each side is added. (A
     cell beside the tolerance made intervals without it cover .75 at 10 seeds.)
     """
-    errors = errors[np.isfinite(errors)]
-    if not math.isfinite(difference) or not len(errors):
-        return _unknown("no interval: unknown noise" if math.isfinite(difference) else "at floor") | {"n_seeds": seeds}
+    error = root_mean_square(errors)
+    if seeds < FEWEST_SEEDS or math.isnan(error):
+        few = f"fewer than {FEWEST_SEEDS} seeds" if seeds < FEWEST_SEEDS else "unknown noise"
+        return _alone(difference, f"no interval: {few}")
     certain = math.copysign(max(abs(difference) - resolution, 0.0), difference)
-    test = TTest(certain, float(np.sqrt(np.mean(errors**2))), seeds - 1, seeds)
+    test = TTest(certain, error, seeds - 1, seeds)
     half = test.half_width(0.95) + resolution
     better = -difference if measure in LESS_IS_BETTER else difference
     verdict = "undecided" if abs(difference) <= half else "better" if better > 0 else "worse"
     least, most = (-math.inf, math.inf) if measure == "phi" else (-1.0, 1.0)
     return {
         "difference": difference, "low": max(difference - half, least), "high": min(difference + half, most),
-        "p": test.p, "verdict": verdict, "reason": "", "n_seeds": seeds,
+        "p": test.p, "verdict": verdict, "reason": "",
     }  # fmt: skip
 
 
 def _improvement_row(table: Table, family: Cells, found: Pairs, *, sampled: bool) -> dict[str, Any]:
-    labels = _labels(table, family, "mean", "probability_of_improvement")
-    labels |= {"n_pairs": found.differences.size, "n_seeds": found.num_seeds}
-    if few := _too_few(found):
-        return labels | _unknown(few)
+    labels = _labels(table, family.dataset, family.family, "mean", "probability_of_improvement")
+    labels |= {"n_pairs": found.num_pairs, "n_seeds": found.num_seeds}
+    if found.too_few:
+        return labels | _unknown(found.too_few)
     share = probability_of_improvement(found.differences, sampled=sampled)
     verdict = "better" if share.low > 0.5 else "worse" if share.high < 0.5 else "undecided"
     numbers = {"difference": share.estimate, "low": share.low, "high": share.high, "p": math.nan}
@@ -208,26 +236,31 @@ def _improvement_row(table: Table, family: Cells, found: Pairs, *, sampled: bool
 
 
 def _flip_row(table: Table, family: Cells, found: Pairs, *, seed: int) -> dict[str, Any]:
-    labels = _labels(table, family, "mean", "sign_flip")
-    labels |= {"n_pairs": found.differences.size, "n_seeds": found.num_seeds}
-    if few := _too_few(found):
-        return labels | _unknown(few)
-    numbers = {"difference": family.sign * float(found.differences.mean()), "low": math.nan, "high": math.nan}
+    labels = _labels(table, family.dataset, family.family, "mean", "sign_flip")
+    labels |= {"n_pairs": found.num_pairs, "n_seeds": found.num_seeds}
+    if found.too_few:
+        return labels | _unknown(found.too_few)
+    numbers = {
+        "difference": family.sign * float(_balanced_means(found.differences).mean()),
+        "low": math.nan,
+        "high": math.nan,
+    }
     p = sign_flip_p(found.differences, seed=seed)
     return labels | numbers | {"p": p, "verdict": "", "reason": GIVEN_SEEDS}
 
 
-def _too_few(found: Pairs) -> str:
-    few = found.num_seeds < FEWEST_SEEDS or found.differences.size < FEWEST_PAIRS
-    return f"fewer than {FEWEST_SEEDS} seeds or {FEWEST_PAIRS} pairs" if few else ""
-
-
-def _labels(table: Table, family: Cells, profile: str, measure: str) -> dict[str, Any]:
+def _labels(table: Table, dataset: str, family: str, profile: str, measure: str) -> dict[str, Any]:
     return {
-        "dataset": family.dataset, "outcome": table.outcome, "family": family.family, "against": table.reference,
+        "dataset": dataset, "outcome": table.outcome, "family": family, "against": table.reference,
         "profile": profile, "measure": measure,
     }  # fmt: skip
 
 
 def _unknown(reason: str) -> dict[str, Any]:
-    return dict.fromkeys(("difference", "low", "high", "p"), math.nan) | {"verdict": "undecided", "reason": reason}
+    return _alone(math.nan, reason)
+
+
+def _alone(difference: float, reason: str) -> dict[str, Any]:
+    """A difference without an interval, and why."""
+    unknown = dict.fromkeys(("low", "high", "p"), math.nan)
+    return {"difference": difference, **unknown, "verdict": "undecided", "reason": reason}

@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.comparison.verdicts import FEWEST_PAIRS, FEWEST_SEEDS
+from analysis.estimation.balance import levelled
 from analysis.estimation.cells import Cells
-from analysis.estimation.crossfit import left_out_means
+from analysis.estimation.crossfit import choose_highest, left_out_means
 from analysis.labels import counted
 
 Floats = NDArray[np.float64]
@@ -24,7 +26,7 @@ class Pairs:
     """Differences of a family from another, larger is better.
 
     Args:
-        differences: (n, S) a row a shared setting, a column a seed at which both have every trial.
+        differences: (n, S) a row a shared setting, a column a seed; NaN where either side lacks a trial.
         note: what they were taken of and what was left out; empty where that goes without saying.
     """
 
@@ -32,9 +34,20 @@ class Pairs:
     note: str
 
     @property
+    def num_pairs(self) -> int:
+        """How many differences there are."""
+        return int(np.isfinite(self.differences).sum())
+
+    @property
     def num_seeds(self) -> int:
-        """S."""
-        return int(self.differences.shape[1])
+        """S, those with a difference."""
+        return int(np.isfinite(self.differences).any(axis=0).sum())
+
+    @property
+    def too_few(self) -> str:
+        """Why nothing is said; empty where enough pairs are there."""
+        few = self.num_seeds < FEWEST_SEEDS or self.num_pairs < FEWEST_PAIRS
+        return f"fewer than {FEWEST_SEEDS} seeds or {FEWEST_PAIRS} pairs" if few else ""
 
 
 def pairs(family: Cells, reference: Cells, *, shared: tuple[str, ...], profile: Profile) -> Pairs:
@@ -42,8 +55,8 @@ def pairs(family: Cells, reference: Cells, *, shared: tuple[str, ...], profile: 
 
         d(x, s) = profile of the family at (x, s) - profile of the reference at (x, s)
 
-    x runs over the shared settings that both have, the only one where they share no axis. A seed at which
-    either lacks a trial is left out, and said.
+    x runs over the shared settings that both have, the only one where they share no axis. A pair of which
+    either side lacks a trial is left out, and said; so are the seeds that only one side has.
 
     Args:
         shared: names of the axes that both have in common.
@@ -56,15 +69,18 @@ def pairs(family: Cells, reference: Cells, *, shared: tuple[str, ...], profile: 
         profiled(cells, key, common, profile) for cells, key in ((family, ours), (reference, theirs))
     )
     found = one - other
-    complete, ran = np.isfinite(found).all(axis=0), np.isfinite(found).any(axis=0)
     notes = []
     if profile == "best":
         notes.append(f"best of {_span(ours_each)} settings against {_span(theirs_each)}")
     if apart := len(np.union1d(ours, theirs)) - len(common):
         notes.append(f"{counted(apart, 'shared setting')} of one side only left out")
-    if dropped := int((ran & ~complete).sum()):
-        notes.append(f"{counted(dropped, 'seed')} left out: trials missing")
-    return Pairs(found[:, complete & ran], "; ".join(notes))
+    ran, ran_there = (np.isfinite(side.outcome).any(axis=0) for side in (family, reference))
+    if alone := int((ran ^ ran_there).sum()):
+        notes.append(f"{counted(alone, 'seed')} of one side only left out")
+    if dropped := int(np.isnan(found[:, ran & ran_there]).sum()):
+        notes.append(f"{counted(dropped, 'pair')} left out: trials missing")
+    there = np.isfinite(found)
+    return Pairs(found[there.any(axis=1)][:, there.any(axis=0)], "; ".join(notes))
 
 
 def setting_keys(one: pd.DataFrame, other: pd.DataFrame) -> tuple[Indices, Indices]:
@@ -96,20 +112,12 @@ def profiled(cells: Cells, keys: Indices, common: Indices, profile: Profile) -> 
         return outcome, counts
     if profile == "mean":
         return np.add.reduceat(outcome, starts, axis=0) / counts[:, None], counts
-    return _best_of_each(cells.selection[rows], outcome, starts, counts), counts
-
-
-def _best_of_each(selection: Floats, outcome: Floats, starts: Indices, counts: Indices) -> Floats:
-    """`crossfit.choose_best` within each run of rows, all at once."""
-    scores = np.where(np.isfinite(outcome), left_out_means(selection), np.nan)
-    scores = np.where(np.isfinite(scores), scores, -np.inf)
-    top = np.maximum.reduceat(scores, starts, axis=0)
-    possible = np.isfinite(top)
-    level = np.where(possible, top, 0.0)
-    least = np.repeat(np.where(possible, level - 1e-12 * np.maximum(1.0, np.abs(level)), np.inf), counts, axis=0)
-    picked = scores >= least
-    sums = np.add.reduceat(np.where(picked, outcome, 0.0), starts, axis=0)
-    return np.where(possible, sums / np.maximum(np.add.reduceat(picked, starts, axis=0, dtype=float), 1.0), np.nan)
+    scores = left_out_means(levelled(cells.selection, cells.failed, cells.blocks))[rows]
+    place = np.arange(int(counts.max()))
+    inside = place < counts[:, None]
+    of_each = np.where(inside, starts[:, None] + place, 0)
+    one, other = (np.where(inside[..., None], column[of_each], np.nan) for column in (scores, outcome))
+    return choose_highest(one, other).values, counts
 
 
 def _span(counts: Indices) -> str:

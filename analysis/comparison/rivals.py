@@ -15,6 +15,7 @@ from analysis.estimation.grids import level_codes
 from analysis.estimation.shrinkage import shrink_grid
 from analysis.estimation.surrogate import fit_surrogate
 from analysis.robustness.bootstrap import common_noise, family_slices
+from analysis.robustness.contender import not_measured
 from analysis.robustness.near_optimal import mass
 
 Floats = NDArray[np.float64]
@@ -41,16 +42,43 @@ class Rivals:
     """The families of a data set that can be measured.
 
     Args:
-        families: with at least two runs of some configuration each.
+        families: with known noise, the field of which the best of all is taken.
         keys: what is measured.
         values: (keys, families) as in the table of robustness measures.
         errors: (replicates, keys, families) of the same in simulated data sets: found minus true.
+        best: of all families.
+        own_bests: (families,)
     """
 
     families: Sequence[Fitted]
     keys: Sequence[Key]
     values: Floats
     errors: Floats
+    best: float
+    own_bests: Floats
+
+    def column(self, family: Fitted) -> int:
+        """Where a family stands."""
+        return [one.cells.family for one in self.families].index(family.cells.family)
+
+    def reason(self, key: Key, family: Fitted) -> str:
+        """Why a family has no such measure; empty where it has one."""
+        cells = family.cells
+        if key.reference == "common":
+            outcome = np.concatenate([one.cells.outcome for one in self.families])
+            return not_measured(self.best, outcome, cells.floor, shared=True)
+        if not np.isfinite(cells.selection).any():
+            return f"no {cells.chosen_on}"
+        if cells.num_configs == 1:
+            return "one configuration"
+        return not_measured(float(self.own_bests[self.column(family)]), cells.outcome, cells.floor, shared=False)
+
+
+def measured(tolerances: Sequence[float]) -> list[Key]:
+    """What families are compared by."""
+    references = ("own", "common")
+    regrets = [Key("normalised_regret", reference) for reference in references]
+    return regrets + [Key("near_optimal_mass", reference, delta) for reference in references for delta in tolerances]
 
 
 def rivals(families: Sequence[Fitted], *, tolerances: Sequence[float], sampled: bool, seed: int) -> Rivals:
@@ -66,8 +94,7 @@ def rivals(families: Sequence[Fitted], *, tolerances: Sequence[float], sampled: 
         sampled: whether configurations are a sample; then those that are averaged are drawn anew.
         seed: of the draws.
     """
-    keys = [Key("normalised_regret", reference) for reference in ("own", "common")]
-    keys += [Key("near_optimal_mass", reference, delta) for reference in ("own", "common") for delta in tolerances]
+    keys = measured(tolerances)
     noise, blocks = common_noise(families)
     spans, floor = list(family_slices(families)), families[0].cells.floor
     outcome, selection, failed, failing, successful, residual = (
@@ -86,7 +113,8 @@ def rivals(families: Sequence[Fitted], *, tolerances: Sequence[float], sampled: 
     smoothers = [_smoother(one, sampled=sampled, seed=seed) for one in families]
     read = _Reading(families, keys, blocks, spans, floor)
     surfaces = [(one.outcome.expected, one.outcome.error, one.outcome.means) for one in families]
-    values = read.measures(surfaces, read.bests(selection, outcome, failed))
+    own_bests, best = read.bests(selection, outcome, failed)
+    values = read.measures(surfaces, (own_bests, best))
     tops = np.array([float(one.outcome.expected.max()) for one in families])
     true = [(one.outcome.expected, np.zeros_like(one.outcome.error), one.outcome.expected) for one in families]
     truth = read.measures(true, (tops, float(tops.max())))
@@ -104,7 +132,7 @@ def rivals(families: Sequence[Fitted], *, tolerances: Sequence[float], sampled: 
             for one, smooth, span in zip(families, smoothers, spans, strict=True)
         ]
         errors[replicate] = read.measures(drawn, read.bests(y, y, lost)) - truth
-    return Rivals(families, keys, values, errors)
+    return Rivals(families, keys, values, errors, best, own_bests)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.comparison.pairs import profiled, setting_keys
-from analysis.estimation.balance import row_means
+from analysis.comparison.pairs import setting_keys
+from analysis.estimation.balance import levelled, row_means
 from analysis.estimation.cells import Cells, all_cells
 from analysis.estimation.intervals import Estimate, missing
+from analysis.labels import shortened
+from analysis.robustness.contender import TRIALS_MISSING
+from analysis.robustness.data_set_rows import NOT_EVERYWHERE
 from analysis.table import Table
 from analysis.table.exploratory import split
 
@@ -112,34 +115,50 @@ def friedman(table: Table) -> pd.DataFrame:
 
     Returns:
         A row a family, best first (columns `FRIEDMAN_COLUMNS`), with Friedman's statistic and its p; NaN with
-        fewer than 8 data sets that have all families, or fewer than 3 families. Settings that a search chose are
-        left out.
+        fewer than 8 data sets or 3 families on all of them. A family that lacks a data set is not ranked; where
+        families lack seeds, what a seed shifts on all of them is taken out. Settings that a search chose are left
+        out.
 
     Source:
         Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006.
     """
     table, _ = split(table)
-    scores = {
-        dataset: {one.family: float(one.means.mean()) for one in all_cells(table, dataset, table.outcome)}
-        for dataset in table.datasets
-    }
-    frame = pd.DataFrame(scores).T.reindex(columns=sorted(table.axes)).dropna()
+    frame = pd.DataFrame({dataset: _levels(table, dataset) for dataset in table.datasets})
+    frame = frame.T.reindex(columns=sorted(table.axes))
+    left_out = [family for family in sorted(table.axes) if not len(frame) or frame[family].isna().any()]
+    frame = frame.drop(columns=left_out)
     count, families = frame.shape
     labels = {"outcome": table.outcome, "n_datasets": count, "method": "mean over settings; Friedman and Nemenyi"}
+    unknown = dict.fromkeys(("mean_rank", "critical_difference", "statistic", "p"), math.nan)
+    rows = []
     if count < FEWEST_DATASETS or families < 3:
-        reason = f"fewer than {FEWEST_DATASETS} data sets or 3 families"
-        numbers = dict.fromkeys(("mean_rank", "critical_difference", "statistic", "p"), math.nan)
-        rows = [{**labels, "family": family, **numbers, "reason": reason} for family in frame]
-        return pd.DataFrame(rows, columns=list(FRIEDMAN_COLUMNS))
-    ranks = frame.rank(axis=1, ascending=False).mean().sort_values(kind="stable")
-    test = stats.friedmanchisquare(*(frame[family] for family in frame))
-    critical = critical_difference(families, count)
-    numbers = {"critical_difference": critical, "statistic": float(test.statistic), "p": float(test.pvalue)}
-    rows = [
-        {**labels, "family": family, "mean_rank": float(rank), **numbers, "reason": ""}
-        for family, rank in ranks.items()
-    ]
+        reason = f"fewer than {FEWEST_DATASETS} data sets or 3 families on all of them"
+        rows = [{**labels, "family": family, **unknown, "reason": reason} for family in frame]
+    else:
+        ranks = frame.rank(axis=1, ascending=False).mean().sort_values(kind="stable")
+        test = stats.friedmanchisquare(*(frame[family] for family in frame))
+        critical = critical_difference(families, count)
+        numbers = {"critical_difference": critical, "statistic": float(test.statistic), "p": float(test.pvalue)}
+        reason = f"not on every data set: {shortened(left_out)}" if left_out else ""
+        rows = [
+            {**labels, "family": family, "mean_rank": float(rank), **numbers, "reason": reason}
+            for family, rank in ranks.items()
+        ]
+    rows += [{**labels, "family": family, **unknown, "reason": NOT_EVERYWHERE} for family in left_out]
     return pd.DataFrame(rows, columns=list(FRIEDMAN_COLUMNS))
+
+
+def _levels(table: Table, dataset: str) -> dict[str, float]:
+    """Family -> mean outcome over its settings, as if all families had run on the same seeds."""
+    found = all_cells(table, dataset, table.outcome)
+    if not found:
+        return {}
+    outcome, failed = (
+        np.concatenate(parts) for parts in zip(*((one.outcome, one.failed) for one in found), strict=True)
+    )
+    means = row_means(levelled(outcome, failed, np.zeros(len(outcome), dtype=np.intp)))
+    parts = np.split(means, np.cumsum([one.num_configs for one in found])[:-1])
+    return {one.family: float(part.mean()) for one, part in zip(found, parts, strict=True)}
 
 
 def critical_difference(families: int, datasets: int) -> float:
@@ -152,16 +171,25 @@ def _pair_rows(table: Table, one: Cells, other: Cells, shared: tuple[str, ...] |
     names = [name for name in one.settings if name in other.settings and (shared is None or name in shared)]
     keys = setting_keys(one.settings[names], other.settings[names])
     common = np.intersect1d(*keys)
-    means = [row_means(profiled(side, key, common, "mean")[0]) for side, key in zip((one, other), keys, strict=True)]
+    means = [_profile(side, key, common) for side, key in zip((one, other), keys, strict=True)]
     there = np.isfinite(means[0]) & np.isfinite(means[1])
     counts = {"n_configs": int(there.sum()), "n_seeds": min(one.num_seeds, other.num_seeds)}
     counts["n_failed"] = int(one.failed.sum()) + int(other.failed.sum())
+    comparable = one.is_connected and other.is_connected
     for name, function in (("rank_correlation", rank_correlation), ("top_overlap", top_overlap)):
-        found = function(means[0][there], means[1][there])
+        found = function(means[0][there], means[1][there]) if comparable else missing(TRIALS_MISSING)
         yield {
             "dataset": one.dataset, "other_dataset": other.dataset, "outcome": table.outcome, "family": one.family,
             "other_family": other.family, "measure": name, **vars(found), **counts,
         }  # fmt: skip
+
+
+def _profile(cells: Cells, keys: NDArray[np.intp], common: NDArray[np.intp]) -> Floats:
+    """(k,) means of a family, balanced over seeds, at some shared settings, over its own axes."""
+    rows = np.isin(keys, common)
+    place = np.searchsorted(common, keys[rows])
+    found: Floats = np.bincount(place, cells.means[rows], len(common)) / np.bincount(place, minlength=len(common))
+    return found
 
 
 def _not_ranked(one: Floats, other: Floats) -> str:
