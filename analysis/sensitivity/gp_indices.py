@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 from sklearn.ensemble import RandomForestRegressor
 
 from analysis.estimation.cells import unit_points
@@ -25,6 +26,7 @@ MOST_NODES_OF_AN_AXIS = 64
 DRAWS, GROUPS = 100, 10
 TREES, LEAF = 200, 2
 CONSTANT = "constant outcome"
+_NEAR_0 = 1e-6
 _NAMES = {"S1": "S1_corrected", "ST": "ST_corrected", "shapley": "shapley"}
 
 
@@ -214,7 +216,10 @@ def _indices(
 
 
 def _raised(drawn: Floats, without: Floats, words: str) -> Estimate:
-    """Mean and quantiles of draws whose spread is raised by the jackknife's."""
+    """Mean and quantiles of draws whose spread is raised by the jackknife's, on the scale of log(index / (1 - index)).
+
+    The nearer to 0 or 1 an index is estimated, the more certain it looks; on that scale much less so.
+    """
     if not np.isfinite(drawn).all():
         return missing(CONSTANT)
     mean, variance = float(drawn.mean()), float(drawn.var())
@@ -222,5 +227,6 @@ def _raised(drawn: Floats, without: Floats, words: str) -> Estimate:
     factor = math.sqrt(1 + jackknife / variance) if variance > 0 and math.isfinite(jackknife) else 1.0
     factor *= t_quantile(GROUPS - 1) / t_quantile(math.inf)
     tail = 0.5 - CONFIDENCE / 2
-    low, high = np.clip(mean + factor * (np.quantile(drawn, [tail, 1 - tail]) - mean), 0.0, 1.0).tolist()
-    return Estimate(mean, low, high, words).holding()
+    centre, *ends = logit(np.clip([mean, *np.quantile(drawn, [tail, 1 - tail])], _NEAR_0, 1 - _NEAR_0))
+    low, high = expit(centre + factor * (np.array(ends) - centre)).tolist()
+    return Estimate(mean, low if low > _NEAR_0 else 0.0, high, words).holding()
