@@ -2,16 +2,21 @@ import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
 from fake_store import small_study, write_store
 
-from analysis.report import is_current, write
+from analysis.labels import MISSING
+from analysis.report import is_current, write, write_table
 from analysis.report.epochs import over_epochs
+from analysis.report.numbers import axis_shares, deciding_axes, expected_bests
 from analysis.report.prose import answer
 from analysis.report.results import compute
 from analysis.table.store import from_store
+from analysis.table.tidy import from_frame
 from robustness import store
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -161,7 +166,7 @@ def test_a_sweep_half_done_says_so_and_counts_what_is_there(tmp_path):
 def test_one_seed_gives_dashes_with_reasons(tmp_path):
     page = report(tmp_path, small_study(seeds=1))
     assert "cannot be told yet" in page.text
-    assert "How sensitive the losses are cannot be told yet: one seed." in page.text
+    assert "How much tuning the families need cannot be told yet: one seed." in page.text
     for family in ("nt_xent", "kcl_gaussian"):
         assert f"{family}: best; " in page.text
     assert {"one seed", "no interval: the maximum of noisy means is biased"} <= set(page.texts)
@@ -225,7 +230,7 @@ def test_every_data_set_has_sections_of_its_own(tmp_path):
     ("intervals", "claim"),
     [
         ([(0.8, 0.7, 0.9), (0.3, 0.2, 0.4)], "nt_xent needs the least tuning: 80 % (70 to 90 %)"),
-        ([(0.8, 0.3, 0.9), (0.3, 0.2, 0.4)], "Which loss needs the least tuning is not settled"),
+        ([(0.8, 0.3, 0.9), (0.3, 0.2, 0.4)], "Which family needs the least tuning is not settled"),
         ([(0.8, None, None), (0.3, None, None)], "there are no intervals"),
         ([(0.5, 0.4, 0.6), (0.5, 0.4, 0.6)], "The estimates do not differ"),
         ([(0.3, 0.2, 0.4), (0.8, 0.7, 0.9)], "kcl_gaussian needs the least tuning: 80 % (70 to 90 %)"),
@@ -261,7 +266,7 @@ def test_losses_that_tie_are_named_together(results):
 def test_intervals_that_span_everything_are_said_first(results):
     text = scored(results, {"a": (0.2, 0.0, 0.95), "b": (0.6, 0.05, 1.0), "c": (0.4, 0.0, 1.0)})
     assert text.startswith(
-        "How much of its space each loss has near the best these seeds cannot tell: the intervals of 3 of"
+        "How much of its space each family has near the best these seeds cannot tell: the intervals of 3 of"
     )
 
 
@@ -282,7 +287,7 @@ def test_the_best_over_all_losses_is_the_cross_fitted_one(results):
     rows = results.measures
     value = rows.loc[(rows["measure"] == "best") & (rows["family"] == ""), "estimate"].item()
     text = " ".join(answer(results, "digits"))
-    assert f"after tuning, over all losses and settings, is {value * 100:.1f} %." in text
+    assert f"tuning reaches a linear probe accuracy of {value * 100:.1f} %" in text
     assert "setting chosen on all seeds is batch size " in text
 
 
@@ -338,3 +343,33 @@ def test_a_report_is_current_until_its_results_change(tmp_path):
     trials = next((folder / "trials").iterdir())
     os.utime(trials, (newest + 1, newest + 1))
     assert not is_current(folder)
+
+
+def test_the_axis_that_decides_is_told_only_where_intervals_are_apart(results):
+    rows = [("a", "t", 0.9, 0.8, 0.95), ("a", "b", 0.2, 0.1, 0.3), ("b", "t", 0.6, 0.3, 0.8), ("b", "b", 0.5, 0.3, 0.7),
+            ("c", "t", 0.8, 0.7, 0.9)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["family", "axis", "estimate", "low", "high"])
+    found = replace(results, sensitivity=frame.assign(measure="ST_corrected", reason=""))
+    assert deciding_axes(found) == [("t", ["a"])]
+    grid = axis_shares(found)
+    assert grid.rows[0] == ["a", "t", "90 (80 to 95)", MISSING, ""]
+    assert len(grid.rows) == 5
+
+
+def test_the_expected_best_of_a_study_rises_with_n(results):
+    grid = expected_bests(results)
+    assert [row[0] for row in grid.rows] == ["kcl_gaussian", "nt_xent"]
+    for row in grid.rows:
+        values = [float(text) for text in row[1:]]
+        assert values == sorted(values)
+
+
+def test_the_page_of_a_table_speaks_of_no_study(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(list(product(["a", "b"], [1, 2, 4], [0.1, 1.0], range(3))), columns=["m", "x", "rate", "s"])
+    frame["y"] = 5 - frame["x"] + rng.normal(size=len(frame))
+    table = from_frame(frame, group="m", axes="x:log2,rate:log", outcome="y", replicate="s")
+    text = write_table(table, tmp_path).read_text("utf-8")
+    text = re.sub(r"<(style|script|svg).*?</\1>|<[^>]+>", " ", text, flags=re.DOTALL)
+    found = re.findall(r"(?i)\b(loss|losses|planned|untrained|images|embeddings)\b", text)
+    assert not found

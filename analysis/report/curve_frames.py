@@ -53,7 +53,7 @@ def _mass(results: Results) -> Iterator[Frame]:
         caption=(
             f"Share of a family's settings whose expected {shown.label} lies within the tolerance of the "
             "best that any family reaches: the further up and to the left, the less tuning matters. Bands "
-            "are conservative 95 % intervals; dotted lines mark the study's tolerances."
+            "are conservative 95 % intervals; dotted lines mark the declared tolerances."
         ),
         description=f"Within {shown.difference(middle)} of the common best: {'; '.join(shares)}.",
         figure=tolerance_figure(curve, families=families, tolerances=table.tolerances, quantity=shown),

@@ -44,25 +44,29 @@ def facts(study: Study, stored: pd.DataFrame, *, num_planned: int) -> list[tuple
     ]
 
 
-def status_counts(planned: pd.DataFrame, stored: pd.DataFrame) -> Grid:
-    """Trials by family and status; only statuses that occur have a column."""
+def status_counts(stored: pd.DataFrame, planned: pd.DataFrame | None = None) -> Grid:
+    """Trials by family and status, and what was planned where there is a plan; only statuses that occur are shown."""
     statuses = [status for status in ("ok", *sorted(set(stored["status"]) - {"ok"})) if status]
     rows = []
-    for family in planned["family"].drop_duplicates():
+    for family in (stored if planned is None else planned)["family"].drop_duplicates():
         mine = stored[stored["family"] == family]
-        by_status = [int((mine["status"] == status).sum()) for status in statuses]
-        count = int((planned["family"] == family).sum())
-        rows.append([family, *(f"{number:,}" for number in (count, *by_status, count - len(mine)))])
-    return Grid(["family", "planned", *(words(status) for status in statuses), "not run yet"], rows)
+        counts = [int((mine["status"] == status).sum()) for status in statuses]
+        if planned is not None:
+            count = int((planned["family"] == family).sum())
+            counts = [count, *counts, count - len(mine)]
+        rows.append([family, *(f"{number:,}" for number in counts)])
+    columns = [words(status) for status in statuses]
+    return Grid(["family", *(columns if planned is None else ["planned", *columns, "not run yet"])], rows)
 
 
 def table_facts(table: Table) -> list[tuple[str, str]]:
     """The same of a table that no study of ours made, as far as it tells."""
     trials, seeds = table.trials, table.trials["seed"].nunique()
     ok, failed = int((trials["status"] == "ok").sum()), int(has_failed(trials).sum())
-    configurations = [len(trials.loc[trials["family"] == family, names].drop_duplicates())
-                      for family, names in ((family, ["dataset", *(axis.name for axis in axes)])
-                                            for family, axes in table.axes.items())]  # fmt: skip
+    configurations = [
+        len(trials.loc[trials["family"] == family, [axis.name for axis in axes]].drop_duplicates())
+        for family, axes in table.axes.items()
+    ]
     return [
         ("Table", table.name),
         ("Data", listed(list(table.datasets))),

@@ -15,6 +15,7 @@ from analysis.labels import counted, level, quantity
 from analysis.report.curve_frames import curve_frames
 from analysis.report.facts import Grid, axis_ranges, collapse_counts, compared, facts, status_counts, table_facts
 from analysis.report.frame import Picture, hang
+from analysis.report.numbers import axis_shares, expected_bests
 from analysis.report.prose import answer
 from analysis.report.results import Results, compute, has_failed
 from analysis.report.score import Column, Row, columns, notes, score_rows
@@ -30,12 +31,13 @@ PACKAGE = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Source:
-    """Where the trials come from, as the page tells it."""
+    """Where the trials come from, as the page tells it; `is_study` where losses were trained by a sweep of ours."""
 
     facts: Sequence[tuple[str, str]]
     status: Grid
     test_images: Sequence[tuple[str, str, str]]
     incomplete: bool
+    is_study: bool
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Part:
     num_trials: int
     collapse: Grid
     compared: Grid
+    axis_shares: Grid
+    expected_bests: Grid
 
 
 def write(folder: Folder, out: Folder | None = None) -> Folder:
@@ -91,8 +95,8 @@ def write_table(table: Table, out: Folder) -> Folder:
     Raises:
         TableError: two trials of the same configuration and seed have different outcomes.
     """
-    status = status_counts(table.trials, table.trials)
-    return _publish(compute(table), Source(table_facts(table), status, [], incomplete=False), out)
+    source = Source(table_facts(table), status_counts(table.trials), [], incomplete=False, is_study=False)
+    return _publish(compute(table), source, out)
 
 
 def _publish(results: Results, source: Source, out: Folder) -> Folder:
@@ -156,6 +160,8 @@ def _part(results: Results, dataset: str, *, folder: Path, suffix: str) -> Part:
         num_trials=len(trials),
         collapse=collapse_counts(results.table, dataset),
         compared=compared(results.table, results.comparisons),
+        axis_shares=axis_shares(results),
+        expected_bests=expected_bests(results),
     )
 
 
@@ -197,9 +203,10 @@ def _stored(folder: Folder, table: Table) -> Source:
     planned, stored = store.read_plan(folder), store.read(folder)
     return Source(
         facts=facts(read_study(folder, planned), stored, num_planned=table.num_planned),
-        status=status_counts(planned, stored),
+        status=status_counts(stored, planned),
         test_images=[_test_images(name, dataset.num_test) for name, dataset in datasets_of(planned).items()],
         incomplete=len(stored) < table.num_planned,
+        is_study=True,
     )
 
 

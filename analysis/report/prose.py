@@ -7,7 +7,8 @@ import pandas as pd
 
 from analysis.comparison import VERDICTS
 from analysis.figures import Level
-from analysis.labels import Quantity, counted, quantity, setting, share, shortened
+from analysis.labels import Quantity, counted, quantity, setting, share, shortened, words
+from analysis.report.numbers import deciding_axes
 from analysis.report.results import Results, has_failed, setting_means, untrained_level
 
 _NEARLY_ALL = 0.8
@@ -19,6 +20,7 @@ def answer(results: Results, dataset: str) -> list[str]:
     return [
         *_against(results),
         *_mass(results),
+        *_axes(results),
         *_best(results),
         *_untrained(results, dataset),
         *_failures(results, dataset),
@@ -44,6 +46,18 @@ def _against(results: Results) -> Iterator[str]:
     yield f"Averaged over its settings and paired with {reference} seed by seed, {'; '.join(parts)}{margin}."
 
 
+def _axes(results: Results) -> Iterator[str]:
+    """Which axis decides most of the variance, where the data tell."""
+    found = deciding_axes(results)
+    if len(found) == 1:
+        axis, families = found[0]
+        whose = families[0] if len(families) == 1 else f"all {len(families)} families"
+        yield f"The axis that decides most is {words(axis)}, in {whose}."
+    elif found:
+        parts = [f"{words(axis)} in {shortened(families)}" for axis, families in found[:4]]
+        yield f"The axis that decides most is {'; '.join(parts)}."
+
+
 def _mass(results: Results) -> Iterator[str]:
     """Which family asks for the least tuning, and whether the data can tell."""
     shown, tolerance = quantity(results.table.outcome), results.middle_tolerance
@@ -51,7 +65,7 @@ def _mass(results: Results) -> Iterator[str]:
     scores = _trained(results)
     if column not in scores or not scores[column].notna().any():
         if len(results.table.trials):
-            yield f"How sensitive the losses are cannot be told yet: {_missing_mass(results)}."
+            yield f"How much tuning the families need cannot be told yet: {_missing_mass(results)}."
         return
     ranked = scores.dropna(subset=[column]).sort_values(column, ascending=False, kind="stable")
     first, last = ranked.iloc[0], ranked.iloc[-1]
@@ -59,32 +73,32 @@ def _mass(results: Results) -> Iterator[str]:
     if len(ranked) == 1:
         yield f"{_with_interval(first, column)} of the settings of {first['family']} come {within}."
     elif share(first[column]) == share(last[column]):
-        yield f"The estimates do not differ: in every loss {share(first[column])} of the settings come {within}."
+        yield f"The estimates do not differ: in every family {share(first[column])} of the settings come {within}."
     else:
         yield from _order(ranked, column, within)
 
 
 def _order(ranked: pd.DataFrame, column: str, within: str) -> Iterator[str]:
-    """First and last of the losses, as a fact only where the intervals support it."""
+    """First and last of the families, as a fact only where the intervals support it."""
     low, high, shares = ranked[f"{column}_low"], ranked[f"{column}_high"], ranked[column].map(share)
     first, others = ranked[shares == shares.iloc[0]], ranked[shares != shares.iloc[0]]
     above = others[others[f"{column}_high"] < first[f"{column}_low"].min(skipna=False)]
     wide = int((high - low >= _NEARLY_ALL).sum())
     if low.isna().all():
-        yield "Which loss needs the least tuning is not settled: there are no intervals."
+        yield "Which family needs the least tuning is not settled: there are no intervals."
     elif 2 * wide > len(ranked):
         yield (
-            "How much of its space each loss has near the best these seeds cannot tell: the intervals of "
-            f"{wide} of {len(ranked)} losses span nearly everything."
+            "How much of its space each family has near the best these seeds cannot tell: the intervals of "
+            f"{wide} of {len(ranked)} families span nearly everything."
         )
     elif above.empty:
-        yield "Which loss needs the least tuning is not settled: the intervals overlap."
+        yield "Which family needs the least tuning is not settled: the intervals overlap."
     settled = len(first) == 1 and len(above) == len(others)
     most = "needs the least tuning" if len(first) == 1 else "need the least tuning"
     interval = _with_interval(first.iloc[0], column) if len(first) == 1 else shares.iloc[0]
     yield (
         f"{'' if settled else 'By the estimates '}{_names(first)} {most}: {interval} of the settings come "
-        f"{within} of any loss."
+        f"{within} of any family."
     )
     yield f"The share is smallest for {_names(ranked[shares == shares.iloc[-1]])}: {shares.iloc[-1]}."
     if len(above):
@@ -92,7 +106,7 @@ def _order(ranked: pd.DataFrame, column: str, within: str) -> Iterator[str]:
 
 
 def _separated(first: pd.DataFrame, others: pd.DataFrame, above: pd.DataFrame, high: str) -> Iterator[str]:
-    """Which losses the interval of the first lies above, and which it does not."""
+    """Which families the interval of the first lies above, and which it does not."""
     whose = "Its interval lies" if len(first) == 1 else "Their intervals lie"
     yield f"{whose} above those of {'all others' if len(above) == len(others) else _names(above)}."
     near = others[~others["family"].isin(set(above["family"])) & others[high].notna()]
@@ -104,14 +118,17 @@ def _separated(first: pd.DataFrame, others: pd.DataFrame, above: pd.DataFrame, h
 
 
 def _best(results: Results) -> Iterator[str]:
-    """The value that tuning reaches over all losses, and which are highest as far as one can tell."""
+    """The value that tuning reaches over all families, and which are highest as far as one can tell."""
     scores, shown = _trained(results), quantity(results.table.outcome)
     if "best" not in scores or not scores["best"].notna().any():
         return
     overall = results.measures[(results.measures["measure"] == "best") & (results.measures["family"] == "")]
     value = float(overall["estimate"].iloc[0]) if len(overall) else math.nan
     if math.isfinite(value):
-        yield f"The best {shown.label} after tuning, over all losses and settings, is {shown.text(value)}."
+        yield (
+            f"Family and setting both chosen on other seeds, tuning reaches a {shown.label} of {shown.text(value)}: "
+            "distances from the best of all are measured from there."
+        )
     minimize = results.table.direction == "minimize"
     ranked = scores.dropna(subset=["best"]).sort_values("best", ascending=minimize, kind="stable")
     texts = ranked["best"].map(shown.text)
@@ -180,7 +197,7 @@ def _failures(results: Results, dataset: str) -> Iterator[str]:
     if trials.empty:
         yield "No trained encoder has finished yet."
     elif failed.empty:
-        yield f"None of the {counted(len(trials), 'trial')} failed."
+        yield f"None of the {len(trials):,} trials failed." if len(trials) > 1 else "The only trial ended well."
     else:
         counts = {family: int((failed["family"] == family).sum()) for family in table.axes}
         by_family = shortened([f"{family} {count:,}" for family, count in counts.items() if count])

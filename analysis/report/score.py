@@ -77,8 +77,8 @@ def columns(results: Results) -> list[Column]:
         *masses,
         Column(
             "normalised_regret", "regret", _REGRET,
-            "expected loss of a random setting against the best of all families; 0: none, 1: as bad as the "
-            "floor",
+            "how far a random setting is expected to fall short of the best of all families; 0: not at all, 1: as "
+            "bad as the floor",
             "normalised_regret", None, "common",
         ),
         Column("worst_case", "worst", shown, "the worst setting, cross-fitted like the best", "worst_case"),

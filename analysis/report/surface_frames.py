@@ -138,8 +138,10 @@ def _how_to_read(table: Table, dataset: str, outcome: str, surface: pd.DataFrame
     if outcome == table.outcome:
         yield (
             f"Framed or starred is the setting chosen on all seeds{_chosen_on(table, dataset)}: another may have a "
-            "higher mean here. Settings are marked as no better than untrained by their means alone."
+            "higher mean here."
         )
+        if untrained_level(table, dataset, outcome) is not None:
+            yield "Settings are marked as no better than untrained by their means alone."
     if (surface["num_failed"] > 0).any():
         floor = quantity(outcome).text(table.floor_of(dataset, outcome))
         what = "" if outcome == table.outcome else " (the worst value seen)"
