@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.estimation.balance import Balance, balance, row_means
 from analysis.estimation.crossfit import highest_mean
+from analysis.estimation.weights import PRECISION, are_equal, effective_size, imbalance, level_weights
 from analysis.table import Axis, Table, TableError
 from analysis.table.failures import failed_rows, failure_note
 from search_spaces.dimensions import Scale
@@ -25,8 +26,8 @@ FAILED = "failed"
 class Cells:
     """One family on one data set, larger is better.
 
-    Every configuration has the same weight under the reference measure: a grid is uniform over the
-    levels of each axis, and scattered points were drawn from that measure itself.
+    The reference measure is uniform over the levels of each axis and on the scale of a continuous one: where the
+    levels of an axis do not have equal numbers of configurations, these have `weights`.
 
     Args:
         outcome_name: the column of the outcome.
@@ -93,6 +94,22 @@ class Cells:
     def is_connected(self) -> bool:
         """Whether enough trials are there to compare all configurations of each batch size."""
         return bool(self.balanced.connected.all())
+
+    @cached_property
+    def weights(self) -> Floats:
+        """(n,) shares of the configurations in the reference measure; their sum is 1."""
+        return level_weights(self.settings, self.axes)
+
+    @property
+    def weights_note(self) -> str:
+        """What the weights leave of the sample; empty where all configurations count the same."""
+        off = imbalance(self.settings, self.axes, self.weights)
+        even = off <= 10 * PRECISION
+        if even and are_equal(self.weights):
+            return ""
+        size = f"effective sample size {effective_size(self.weights):.1f} of {self.num_configs}"
+        how = "equal levels" if even else f"levels that are equal within {100 * off:.2g} %"
+        return f"weighted to {how}: {size}"
 
     @cached_property
     def chosen(self) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.estimation.balance import row_means
+from analysis.estimation.weights import are_equal, average
 
 Floats = NDArray[np.float64]
 
@@ -138,16 +139,17 @@ def choose_worst(selection: Floats, outcome: Floats) -> Choice:
     return choose_highest(-left_out_means(selection), outcome)
 
 
-def normalised_regret(best: float, outcome: Floats, *, floor: float) -> float:
+def normalised_regret(best: float, outcome: Floats, *, floor: float, weights: Floats | None = None) -> float:
     """Expected shortfall of a configuration drawn from the reference measure: see `mean_regret`.
 
     Args:
         outcome: (n, S) of the family, larger is better.
+        weights: (n,) of the configurations; equal if None.
     """
-    return float(mean_regret(np.array(best), row_means(outcome), floor=floor))
+    return float(mean_regret(np.array(best), row_means(outcome), floor=floor, weights=weights))
 
 
-def mean_regret(best: Floats, means: Floats, *, floor: float) -> Floats:
+def mean_regret(best: Floats, means: Floats, *, floor: float, weights: Floats | None = None) -> Floats:
     """Expected shortfall of a configuration drawn from the reference measure, of one table or of many at once.
 
         mean_x min(best - f(x), D) / D,    D = best - floor
@@ -156,6 +158,7 @@ def mean_regret(best: Floats, means: Floats, *, floor: float) -> Floats:
         best: (...,) the value that regret is measured from.
         means: (..., n) of the configurations, larger is better.
         floor: the outcome of a failed trial.
+        weights: (n,) of the configurations; equal if None.
 
     Returns:
         0 (every configuration is best) to 1 (every one is at the floor), lower is better; NaN unless best >
@@ -163,18 +166,27 @@ def mean_regret(best: Floats, means: Floats, *, floor: float) -> Floats:
     """
     depth = best - floor
     deep = depth > 1e-9 * max(1.0, abs(floor))
-    short = np.minimum(best[..., None] - means, depth[..., None]).mean(axis=-1)
+    short = average(np.minimum(best[..., None] - means, depth[..., None]), weights)
     return np.where(deep, short / np.where(deep, depth, 1.0), np.nan)
 
 
-def interquartile_mean(outcome: Floats) -> float:
+def interquartile_mean(outcome: Floats, *, weights: Floats | None = None) -> float:
     """Mean of the middle half of all trials, larger is better.
+
+    Args:
+        outcome: (n, S), NaN where there is no trial.
+        weights: (n,) of a trial of each configuration; equal if None.
 
     Source:
         Agarwal et al., Deep RL at the Edge of the Statistical Precipice, NeurIPS 2021. arXiv:2108.13264.
         Trials at the quartiles enter with the share of them that lies inside.
     """
-    values = np.sort(outcome[np.isfinite(outcome)])
+    present = np.isfinite(outcome)
+    values = np.sort(outcome[present])
     edges = np.arange(len(values) + 1) / len(values)
+    if weights is not None and not are_equal(weights):
+        each = np.broadcast_to(weights[:, None], outcome.shape)[present]
+        each = each[np.argsort(outcome[present], kind="stable")]
+        edges = np.concatenate([[0.0], np.cumsum(each) / each.sum()])
     inside = np.clip(np.minimum(edges[1:], 0.75) - np.maximum(edges[:-1], 0.25), 0.0, None)
     return float(np.sum(inside * values) / np.sum(inside))

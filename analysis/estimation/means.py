@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from analysis.estimation.intervals import Estimate
 from analysis.estimation.noise import seed_effects, t_quantile
+from analysis.estimation.weights import are_equal
 
 Floats = NDArray[np.float64]
 
@@ -156,7 +157,7 @@ def _layout(values: Floats, weights: Floats | None) -> _Layout | Mean:
     values, present = values[rows][:, seeds], present[rows][:, seeds]
     if not values.size:
         return Mean(math.nan, math.nan, math.nan, "no trials")
-    share = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)[rows]
+    share = np.ones(len(values)) if weights is None or are_equal(weights) else np.asarray(weights, dtype=float)[rows]
     share = share / share.sum()
     if values.shape[1] < 2:
         return Mean(float(share @ values[:, 0]), math.nan, math.nan, "no interval: one seed")

@@ -11,6 +11,7 @@ from analysis.estimation.balance import levelled, row_means
 from analysis.estimation.crossfit import choose_best, highest_mean, mean_regret, seed_average
 from analysis.estimation.fitted import Fitted
 from analysis.estimation.noise import Noise, fit_noise
+from analysis.estimation.weights import are_equal, effective_size
 from analysis.robustness.choices import Key, Problem, averages, basins, choose, chosen_values, true_averages
 
 Floats = NDArray[np.float64]
@@ -48,7 +49,7 @@ def own_errors(problem: Problem, *, seed: int) -> dict[Key, float]:
         found = chosen_values(problem, chosen, outcome)
         best = found[Key("best")]
         found |= basins(problem, best, highest_mean(selection), means)
-        found |= averages(problem, best, _redrawn(means, problem.sampled, rng))
+        found |= averages(problem, best, *_redrawn(means, cells.weights, problem.sampled, rng))
         target = chosen_values(problem, chosen, np.broadcast_to(expected, outcome.shape)) | truth
         for key, value in found.items():
             squares.setdefault(key, []).append((value - target[key]) ** 2)
@@ -83,14 +84,21 @@ def common_regret_errors(families: Sequence[Fitted], *, sampled: bool, seed: int
     failing = np.concatenate([one.outcome.failing for one in families])
     present = np.concatenate([np.isfinite(one.cells.outcome) for one in families])
     top = np.array(max(float(one.outcome.simulated.max()) for one in families))
-    truth = np.array([mean_regret(top, one.outcome.simulated, floor=floor) for one in families])
+    shares = [one.cells.weights for one in families]
+    truth = np.array([
+        mean_regret(top, one.outcome.simulated, floor=floor, weights=weights)
+        for one, weights in zip(families, shares, strict=True)
+    ])  # fmt: skip
     errors = []
     for count in portions(present.size):
         failed = _failures(failing, present, rng, count)
         drawn = _draw(successful, noise, np.sqrt(residual), blocks, rng, (count, *present.shape))
         outcome = levelled(_at_floor(drawn, present, failed, floor), failed, blocks)
         best, means = seed_average(choose_best(outcome, outcome).values), row_means(outcome)
-        regrets = [mean_regret(best, _redrawn(means[:, span], sampled, rng), floor=floor) for span in spans]
+        regrets = []
+        for span, weights in zip(spans, shares, strict=True):
+            drawn_again, each = _redrawn(means[:, span], weights, sampled, rng)
+            regrets.append(mean_regret(best, drawn_again, floor=floor, weights=each))
         errors.append(np.stack(regrets, axis=-1) - truth)
     return np.array([_root_mean(column**2) for column in np.concatenate(errors).T])
 
@@ -154,10 +162,16 @@ def _at_floor(drawn: Floats, present: Bools, failed: Bools, floor: float) -> Flo
     return drawn
 
 
-def _redrawn(means: Floats, sampled: bool, rng: np.random.Generator) -> Floats:
+def _redrawn(means: Floats, weights: Floats, sampled: bool, rng: np.random.Generator) -> tuple[Floats, Floats | None]:
+    """(count, n) means of configurations that are a sample drawn anew, as many as tell as much; with weights."""
     if not sampled:
-        return means
-    return np.take_along_axis(means, np.sort(rng.integers(means.shape[-1], size=means.shape), axis=-1), axis=-1)
+        return means, weights
+    count, number = means.shape
+    if are_equal(weights):
+        rows = rng.integers(number, size=means.shape)
+    else:
+        rows = rng.choice(number, size=(count, max(round(effective_size(weights)), 1)), p=weights)
+    return np.take_along_axis(means, np.sort(rows, axis=-1), axis=-1), None
 
 
 def portions(trials: int) -> Iterator[int]:

@@ -22,6 +22,7 @@ from analysis.estimation.crossfit import (
 )
 from analysis.estimation.fitted import Fitted
 from analysis.estimation.surrogate import Surrogate
+from analysis.estimation.weights import average
 from analysis.robustness.basins import basin_width
 from analysis.robustness.lines import Line, Slices, change_error
 from analysis.robustness.spread import cvar, interquartile_range, without_noise
@@ -92,7 +93,8 @@ def own_measures(problem: Problem, selection: Floats, outcome: Floats, failed: B
     selection, outcome = (levelled(column, failed, blocks) for column in (selection, outcome))
     found, means = chosen_values(problem, choose(problem, selection, outcome), outcome), row_means(outcome)
     best = found[Key("best")]
-    return found | averages(problem, best, means) | basins(problem, best, highest_mean(selection), means)
+    everywhere = averages(problem, best, means, problem.fitted.cells.weights)
+    return found | everywhere | basins(problem, best, highest_mean(selection), means)
 
 
 def choose(problem: Problem, selection: Floats, outcome: Floats) -> Chosen:
@@ -144,16 +146,18 @@ def chosen_values(problem: Problem, chosen: Chosen, outcome: Floats) -> dict[Key
     return found
 
 
-def averages(problem: Problem, best: Floats, means: Floats) -> dict[Key, Floats]:
+def averages(problem: Problem, best: Floats, means: Floats, weights: Floats | None) -> dict[Key, Floats]:
     """Measures over all configurations, (...,) each.
 
     Args:
         best: (...,) the value that regret is measured from.
-        means: (..., n) cell means.
+        means: (..., n) cell means, of all configurations or of some that were drawn again.
+        weights: (n,) of these; equal if None.
     """
     cells, surface = problem.fitted.cells, problem.fitted.outcome
-    values = without_noise(means, float(np.nan_to_num(surface.variances).mean()))
-    return {Key("normalised_regret"): mean_regret(best, means, floor=cells.floor)} | _spread(values)
+    error = float(average(np.nan_to_num(surface.variances), cells.weights))
+    regret = mean_regret(best, means, floor=cells.floor, weights=weights)
+    return {Key("normalised_regret"): regret} | _spread(without_noise(means, error, weights=weights), weights)
 
 
 def basins(problem: Problem, best: Floats, chosen: Indices, means: Floats) -> dict[Key, Floats]:
@@ -212,13 +216,14 @@ def true_averages(problem: Problem) -> dict[Key, Floats]:
     """Averages and basins of the shrunken surface itself, from its true best."""
     expected = problem.fitted.outcome.simulated
     best, chosen = np.asarray(expected.max()), np.asarray(np.argmax(expected), dtype=np.intp)
-    regret = mean_regret(best, expected, floor=problem.fitted.cells.floor)
-    found = {Key("normalised_regret"): regret} | _spread(expected)
+    cells = problem.fitted.cells
+    regret = mean_regret(best, expected, floor=cells.floor, weights=cells.weights)
+    found = {Key("normalised_regret"): regret} | _spread(expected, cells.weights)
     return found | basins(problem, best, chosen, expected)
 
 
-def _spread(values: Floats) -> dict[Key, Floats]:
-    return {Key("iqr"): interquartile_range(values), Key("cvar_10"): cvar(values)}
+def _spread(values: Floats, weights: Floats | None) -> dict[Key, Floats]:
+    return {Key("iqr"): interquartile_range(values, weights=weights), Key("cvar_10"): cvar(values, weights=weights)}
 
 
 def _filled(column: Floats) -> Floats:

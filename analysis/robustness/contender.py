@@ -178,4 +178,4 @@ def _note(table: Table, fitted: Fitted) -> str:
     missed = f"{absent} trials missing" if absent else ""
     if table.design == "grid" and cells.num_configs < planned:
         missed = f"{cells.num_configs} of {planned} configurations have trials"
-    return "; ".join(part for part in (missed, cells.note) if part)
+    return "; ".join(part for part in (missed, cells.weights_note, cells.note) if part)

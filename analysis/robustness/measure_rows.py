@@ -16,7 +16,7 @@ from analysis.robustness.choices import Key
 from analysis.robustness.contender import ALL_FAILED, Contender, choice_words, outcome_limits
 from analysis.robustness.contest import Contest
 from analysis.robustness.near_optimal import mass, mass_bounds, search_cost
-from analysis.robustness.search import expected_best_rows, search_counts
+from analysis.robustness.search import RAW, SHRUNKEN, expected_best_rows, search_counts
 from analysis.robustness.spread import interquartile
 from analysis.table import Axis, Table
 
@@ -47,7 +47,9 @@ def _level_rows(table: Table, family: Contender) -> Iterator[Row]:
         "best_null": family.null,
         "worst_case": _worded(family.measure(Key("worst_case"), least=least, most=most), cells),
         "cvar_10": family.measure(Key("cvar_10"), least=least, most=most),
-        "interquartile_mean": interquartile(cells.outcome, sampled=sampled, least=least, most=most),
+        "interquartile_mean": interquartile(
+            cells.outcome, sampled=sampled, weights=cells.weights, least=least, most=most
+        ),
     }
     for measure, value in level.items():
         yield row(table, family, measure, value.flipped(cells.sign))
@@ -77,8 +79,11 @@ def _search_rows(table: Table, family: Contender) -> Iterator[Row]:
     # A sum of main effects may leave the range of a share.
     values = np.clip(family.fitted.outcome.expected, least, most)
     counts = search_counts(cells.num_configs)
-    sampled, seeds = table.design != "grid", mean_interval(cells.outcome)
-    found = expected_best_rows(values, counts, sampled=sampled, least=least, most=most, seeds=seeds)
+    found = expected_best_rows(
+        values, counts, sampled=table.design != "grid", least=least, most=most,
+        seeds=mean_interval(cells.outcome, weights=cells.weights), weights=cells.weights,
+        method=SHRUNKEN if math.isfinite(family.fitted.outcome.noise.residual) else RAW,
+    )  # fmt: skip
     for n, value in zip(counts, found, strict=True):
         yield row(table, family, f"expected_best_{n}", value.flipped(cells.sign))
 
@@ -148,7 +153,7 @@ def _regret_rows(table: Table, found: Contest, family: Contender) -> Iterator[Ro
     common = missing(found.reason_for(family))
     if not common.reason:
         common = around(
-            normalised_regret(found.best, cells.balanced.column, floor=cells.floor),
+            normalised_regret(found.best, cells.balanced.column, floor=cells.floor, weights=cells.weights),
             found.regret_errors[cells.family], seeds=cells.num_seeds, method="parametric bootstrap",
             least=0.0, most=1.0,
         )  # fmt: skip
@@ -186,11 +191,12 @@ def _mass(table: Table, found: Contest, family: Contender, reference: str, toler
     surface = family.fitted.outcome
     best = family.best.estimate if own else found.best
     kept = slice(None) if own else found.spans[family.fitted.cells.family]
-    low, high = mass_bounds(bounds, kept, tolerance=tolerance, sampled=sampled)
+    weights = family.fitted.cells.weights
+    low, high = mass_bounds(bounds, kept, tolerance=tolerance, sampled=sampled, weights=weights)
     words = f"cross-fitted best, shrunken means; Tukey bands{_degrees(bounds.df)}"
     if sampled:
         words += "; Clopper-Pearson over configurations"
-    value = mass(surface.expected, surface.error, best, tolerance=tolerance)
+    value = mass(surface.expected, surface.error, best, tolerance=tolerance, weights=weights)
     shown = Estimate(value, low, high, words).holding()
     return (family if own else found).supported(shown)
 

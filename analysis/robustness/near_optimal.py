@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from analysis.estimation.noise import CONFIDENCE, Noise
+from analysis.estimation.weights import average, effective_size
 
 Floats = NDArray[np.float64]
 
@@ -112,7 +113,7 @@ def _studentised_range(confidence: float, count: int, df: int) -> float:
     return float(stats.studentized_range.ppf(confidence, count, df))
 
 
-def mass(expected: Floats, error: Floats, best: float, *, tolerance: float) -> float:
+def mass(expected: Floats, error: Floats, best: float, *, tolerance: float, weights: Floats | None = None) -> float:
     """V(delta) = pi{x: f(x) >= f* - delta}: the share of the space within a tolerance of the best.
 
     Estimated by the mean over configurations of P(f(x) >= best - tolerance), f(x) normal around the cell mean
@@ -123,6 +124,7 @@ def mass(expected: Floats, error: Floats, best: float, *, tolerance: float) -> f
         expected, error: (n,) posterior mean and standard deviation of f(x).
         best: cross-fitted f*.
         tolerance: how far below still counts; in the outcome's unit.
+        weights: (n,) of the configurations; equal if None.
 
     Returns:
         0 to 1, higher is more robust; NaN where an error is unknown.
@@ -134,26 +136,31 @@ def mass(expected: Floats, error: Floats, best: float, *, tolerance: float) -> f
     z = np.divide(margin, error, out=np.zeros_like(margin), where=error > 0)
     # Four standard errors count as certain: a share of 1e-17 would only look like a measurement.
     likely = np.where(np.abs(z) > 4, z > 0, stats.norm.cdf(z))
-    return float(np.mean(np.where(error > 0, likely, certain)))
+    return float(average(np.where(error > 0, likely, certain), weights))
 
 
-def mass_bounds(bounds: Shortfall, kept: slice, *, tolerance: float, sampled: bool) -> tuple[float, float]:
+def mass_bounds(
+    bounds: Shortfall, kept: slice, *, tolerance: float, sampled: bool, weights: Floats | None = None
+) -> tuple[float, float]:
     """Shares surely within the tolerance, and not surely outside it.
 
     Args:
         bounds: of all configurations that compete.
         kept: the family's own among them.
         sampled: whether configurations are a sample; then Clopper and Pearson's bounds of both shares, at
-        97.5 %.
+            97.5 %, for the effective number of configurations.
+        weights: (n,) of the configurations of `kept`; equal if None.
     """
     low, high = bounds.low[kept], bounds.high[kept]
     if not np.isfinite(high).all():
         return math.nan, math.nan
     slack = 1e-12
-    surely, possibly = int(np.sum(high <= tolerance + slack)), int(np.sum(low <= tolerance + slack))
-    count = len(low)
+    surely, possibly = (float(average(1.0 * (bound <= tolerance + slack), weights)) for bound in (high, low))
     if not sampled:
-        return surely / count, possibly / count
+        return surely, possibly
+    count = len(low) if weights is None else effective_size(weights)
+    # Whole numbers of equal weights, as rounding would move the bounds of 0 and of all.
+    surely, possibly = (round(share * count, 9) for share in (surely, possibly))
     tail = (1 - CONFIDENCE) / 4
     least = float(stats.beta.ppf(tail, surely, count - surely + 1)) if surely else 0.0
     most = float(stats.beta.ppf(1 - tail, possibly + 1, count - possibly)) if possibly < count else 1.0
