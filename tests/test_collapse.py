@@ -133,6 +133,12 @@ def test_what_all_runs_of_a_seed_share_is_not_an_association_given_the_seed():
     shifted = association(x + shift, y + shift, points, method="partial", seed=0)
     assert abs(shifted.estimate) < 0.2
     assert shifted.low < 0 < shifted.high
+    only = association(x * 0 + np.array([0.0, 30.0, -30.0]), y, points, method="partial", seed=0)
+    assert only.reason == "the same on all trials of a seed"
+    own_seeds = np.where(np.eye(40, dtype=bool), x[:, :1], np.nan)
+    alone = association(own_seeds, y[:, :1] + 0 * own_seeds, points, method="partial", seed=0)
+    plain = association(x[:, :1], y[:, :1], points, method="partial", seed=0)
+    assert alone.estimate == pytest.approx(plain.estimate)
 
 
 @given(integers(0, 10**6), booleans())

@@ -64,9 +64,12 @@ def association(x: Floats, y: Floats, points: Floats, *, method: Method, seed: i
     terms = given.shape[1]
     if len(kept) < terms + 5:
         return missing("too few configurations for the axes")
-    if method == "partial":
-        given = np.column_stack([given, np.eye(int(seeds.max()) + 1)[seeds][:, 1:]])
     ranks = np.column_stack([stats.rankdata(x[there]), stats.rankdata(y[there])])
+    # A seed of its own for each trial is part of its noise.
+    if method == "partial" and seeds.max() + 1 < len(seeds):
+        ranks, given = _within(ranks, seeds), np.column_stack([given[:, :1], _within(given[:, 1:], seeds)])
+    if np.any(np.ptp(ranks, axis=0) < 1e-9):
+        return missing("the same on all trials of a seed")
 
     def correlations(cluster: Indices, weights: Floats) -> Floats:
         if method != "kendall":
@@ -101,6 +104,14 @@ def _clustered(
     half = t_quantile(df) * math.sqrt(variance)
     low, high = (math.tanh(math.atanh(estimate) + side * half) for side in (-1, 1))
     return Estimate(estimate, low, high, f"{words}; t with {df:.3g} degrees of freedom")
+
+
+def _within(columns: Floats, seeds: Indices) -> Floats:
+    """Columns without their mean over the trials of each seed."""
+    sums = np.zeros((int(seeds.max()) + 1, columns.shape[1]))
+    np.add.at(sums, seeds, columns)
+    found: Floats = columns - (sums / np.bincount(seeds)[:, None])[seeds]
+    return found
 
 
 def _fisher(correlations: Floats) -> Floats:

@@ -28,10 +28,12 @@ class Pairs:
     Args:
         differences: (n, S) a row a shared setting, a column a seed; NaN where either side lacks a trial.
         note: what they were taken of and what was left out; empty where that goes without saying.
+        chosen: whether they are of settings that were chosen among several.
     """
 
     differences: Floats
     note: str
+    chosen: bool = False
 
     @property
     def num_pairs(self) -> int:
@@ -80,7 +82,8 @@ def pairs(family: Cells, reference: Cells, *, shared: tuple[str, ...], profile: 
     if dropped := int(np.isnan(found[:, ran & ran_there]).sum()):
         notes.append(f"{counted(dropped, 'pair')} left out: trials missing")
     there = np.isfinite(found)
-    return Pairs(found[there.any(axis=1)][:, there.any(axis=0)], "; ".join(notes))
+    chosen = profile == "best" and bool(np.any(ours_each > 1) or np.any(theirs_each > 1))
+    return Pairs(found[there.any(axis=1)][:, there.any(axis=0)], "; ".join(notes), chosen)
 
 
 def setting_keys(one: pd.DataFrame, other: pd.DataFrame) -> tuple[Indices, Indices]:

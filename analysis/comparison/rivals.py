@@ -115,8 +115,8 @@ def rivals(families: Sequence[Fitted], *, tolerances: Sequence[float], sampled: 
     surfaces = [(one.outcome.expected, one.outcome.error, one.outcome.means) for one in families]
     own_bests, best = read.bests(selection, outcome, failed)
     values = read.measures(surfaces, (own_bests, best))
-    tops = np.array([float(one.outcome.expected.max()) for one in families])
-    true = [(one.outcome.expected, np.zeros_like(one.outcome.error), one.outcome.expected) for one in families]
+    tops = np.array([float(one.outcome.simulated.max()) for one in families])
+    true = [(one.outcome.simulated, np.zeros_like(one.outcome.error), one.outcome.simulated) for one in families]
     truth = read.measures(true, (tops, float(tops.max())))
     count = REPLICATES if outcome.size <= MANY_TRIALS else max(REPLICATES // 4, 1)
     rng = np.random.default_rng([seed, crc32(families[0].cells.dataset.encode())])
