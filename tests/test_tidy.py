@@ -1,5 +1,8 @@
+import math
 import subprocess
 import sys
+from decimal import Decimal
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,7 @@ from analysis.estimation.cells import cells
 from analysis.table import OUTCOME_INFINITE, OUTCOME_MISSING, TableError
 from analysis.table.exploratory import only_exploratory, split
 from analysis.table.tidy import from_file, from_frame
+from robustness.trial import Status
 
 AXES = "batch_size:log2,temperature:log"
 ROLES = {"axes": AXES, "outcome": "linear_top1", "group": "family", "replicate": "seed"}
@@ -92,12 +96,89 @@ def test_true_means_failed_and_words_mean_themselves():
     assert words == {"ok": 87, "oom": 2, "stopped": 1}
 
 
-def test_a_failed_trial_keeps_no_outcome_but_its_value_may_be_the_floor():
-    frame = rows(diverged=False)
-    frame.loc[0, ["linear_top1", "diverged"]] = [0.01, True]
-    table = from_frame(frame, **ROLES, status="diverged")
-    assert table.floor == 0.01
-    assert table.trials.loc[table.trials["status"] == "failed", "linear_top1"].isna().all()
+def test_flags_of_any_kind_mean_the_same(tmp_path):
+    failed = rows().index % 7 == 0
+    expected = from_frame(rows(bad=failed), **ROLES, status="bad").trials
+    assert (expected["status"] == "failed").sum() == failed.sum()
+    for true, false in (("True", "False"), ("yes", "no"), ("YES ", "No"), (1, 0), (1.0, 0.0), ("1", "0")):
+        frame = rows(bad=np.where(failed, true, false))
+        pd.testing.assert_frame_equal(from_frame(frame, **ROLES, status="bad").trials, expected)
+        frame.to_csv(tmp_path / "runs.csv", index=False)
+        pd.testing.assert_frame_equal(from_file(tmp_path / "runs.csv", **ROLES, status="bad").trials, expected)
+
+
+def test_every_status_of_the_store_and_of_the_analysis_is_known(tmp_path):
+    words = [*get_args(Status), "FAIL", "nan", "crashed", "killed", "oom", OUTCOME_MISSING, OUTCOME_INFINITE]
+    frame = rows(end=[*words, *["ok"] * (90 - len(words))])
+    frame.to_csv(tmp_path / "runs.csv", index=False)
+    table = from_file(tmp_path / "runs.csv", **ROLES, status="end")
+    assert set(table.trials["status"]) == {word.lower() for word in words}
+    again = from_frame(table.trials, **ROLES, status="status").trials
+    assert again["status"].tolist() == table.trials["status"].tolist()
+
+
+def test_the_floor_is_the_worst_outcome_of_a_trial_that_ended_well():
+    frame = rows(end="ok")
+    frame.loc[0, ["linear_top1", "end"]] = [0.01, "diverged"]
+    frame.loc[1, ["linear_top1", "end"]] = [0.02, "stopped"]
+    table = from_frame(frame, **ROLES, status="end")
+    assert table.floor == frame.loc[frame["end"] == "ok", "linear_top1"].min()
+    assert table.trials.loc[table.trials["status"] == "diverged", "linear_top1"].isna().all()
+
+
+def test_a_data_set_in_which_all_failed_has_no_floor():
+    both = pd.concat([rows(place="a", bad=True), rows(place="b", bad=False)])
+    table = from_frame(both, **ROLES, dataset="place", status="bad")
+    assert math.isnan(table.floors["a"])
+    assert table.floors["b"] == rows()["linear_top1"].min()
+    assert any("none (all failed) on a, " in note for note in table.notes)
+
+
+def test_a_declared_floor_may_be_the_worst_outcome_and_no_better():
+    worst = rows()["linear_top1"].min()
+    assert from_frame(rows(), **ROLES, floor=worst).floor == worst
+    losses = rows(linear_top1=lambda frame: -frame["linear_top1"])
+    assert from_frame(losses, **ROLES, floor=5, direction="minimize").floor == 5
+    with pytest.raises(TableError, match=r"than the worst finished outcome -0.1 \(to minimise\), got -0.9"):
+        from_frame(losses.assign(linear_top1=-0.1), **ROLES, floor=-0.9, direction="minimize")
+    failed = rows(end=np.where(rows().index == 0, "failed", "ok"), linear_top1=np.where(rows().index == 0, 0, 0.5))
+    assert from_frame(failed, **ROLES, status="end", floor=0.5).floor == 0.5
+
+
+def test_a_failed_trial_may_have_any_outcome():
+    frame = rows(end="ok")
+    frame.loc[0, ["linear_top1", "end"]] = [1e300, "diverged"]
+    assert from_frame(frame, **ROLES, status="end").floor == from_frame(rows().iloc[1:], **ROLES).floor
+
+
+def test_decimals_are_numbers(tmp_path):
+    frame = rows(linear_top1=rows()["linear_top1"].round(4))
+    decimals = frame.assign(linear_top1=frame["linear_top1"].astype("str").map(Decimal))
+    decimals.loc[0, "linear_top1"] = frame.loc[0, "linear_top1"] = None
+    decimals.to_parquet(tmp_path / "runs.parquet", index=False)
+    table = from_file(tmp_path / "runs.parquet", **ROLES)
+    pd.testing.assert_frame_equal(table.trials, from_frame(frame, **ROLES).trials)
+
+
+def test_numbers_are_categories_where_they_are_declared_so(tmp_path):
+    frame = rows(kernel=lambda frame: np.where(frame["family"] == "family_0", "None", "2"))
+    codes = {"batch_size:category": ("16", "256", "64"), "kernel:category": ("2", "None")}
+    frame.astype({"batch_size": float}).to_csv(tmp_path / "runs.csv", index=False)
+    both = ",".join(["temperature:log", *codes])
+    for table in (
+        from_frame(frame, **{**ROLES, "axes": both}),
+        from_file(tmp_path / "runs.csv", **ROLES | {"axes": both}),
+    ):
+        found = {axis.name: set(axis.levels) for axes in table.axes.values() for axis in axes if axis.scale is None}
+        assert found["batch_size"] == set(codes["batch_size:category"])
+        assert set(table.trials["kernel"]) == set(codes["kernel:category"])
+
+
+def test_files_are_told_by_the_end_of_their_name_in_any_case(tmp_path):
+    rows().to_csv(tmp_path / "RUNS.CSV", index=False)
+    rows().to_parquet(tmp_path / "RUNS.Parquet", index=False)
+    for name in ("RUNS.CSV", "RUNS.Parquet"):
+        assert len(from_file(tmp_path / name, **ROLES).trials) == 90
 
 
 def test_a_row_that_repeats_another_is_dropped_and_counted():
@@ -109,10 +190,17 @@ def test_a_row_that_repeats_another_is_dropped_and_counted():
 
 def test_an_axis_with_one_level_is_there_and_does_not_vary():
     table = from_frame(rows(width=64), **{**ROLES, "axes": f"{AXES},width"})
+    assert "Axis width has one level: 64." in table.notes
     assert [axis.varies for axis in table.axes["family_0"]] == [True, True, False]
     family = cells(table, "data", "family_0", "linear_top1")
     assert [axis.name for axis in family.axes] == ["batch_size", "temperature"]
     assert family.points.shape == (15, 2)
+
+
+def test_an_axis_with_one_level_in_one_family_is_told():
+    frame = rows(width=lambda frame: np.where(frame["family"] == "family_0", 64, frame["batch_size"]))
+    table = from_frame(frame, **{**ROLES, "axes": f"{AXES},width"})
+    assert "Axis width has one level in family_0: 64." in table.notes
 
 
 def test_an_axis_that_a_family_does_not_have_is_not_shared():

@@ -7,9 +7,11 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
+from analysis.labels import level
 from analysis.table import Axis, Design, TableError
 from analysis.table.columns import AxisColumn
 from analysis.table.exploratory import ADAPTIVE
+from analysis.table.numbers import row
 
 Axes = Mapping[str, tuple[Axis, ...]]
 
@@ -30,15 +32,15 @@ def axes_of(trials: pd.DataFrame, asked: Sequence[AxisColumn]) -> Axes:
     """The axes of every family, with all values there are as levels; one without any value is none of its.
 
     Raises:
-        TableError: a family has values of an axis in some rows only.
+        TableError: a family has values of an axis in some rows only; rows are in the order of the file.
     """
     found = {}
     for family, rows in trials.groupby("family", observed=True, sort=True):
         own = [axis for axis in asked if rows[axis.name].notna().any()]
         for axis in own:
             if rows[axis.name].isna().any():
-                count = int(rows[axis.name].isna().sum())
-                raise TableError(f"axes: {axis.name}: expected a value in every row of {family}, {count} have none")
+                where = row(trials["family"].eq(family).to_numpy() & trials[axis.name].isna().to_numpy())
+                raise TableError(f"axes: {axis.name}: expected a value in every row of {family}, got none{where}")
         found[str(family)] = tuple(_axis(axis, rows[axis.name]) for axis in own)
     return found
 
@@ -67,11 +69,29 @@ def with_design(trials: pd.DataFrame, axes: Axes, design: Design) -> Axes:
     return {family: tuple(_scattered(rows[family], axis, own) for axis in own) for family, own in axes.items()}
 
 
+def constant_axes(axes: Axes) -> str:
+    """In sentences, the axes that have one level, overall or in some family; mostly empty."""
+    levels: dict[str, dict[str, Axis]] = {}
+    for family, own in axes.items():
+        for axis in own:
+            levels.setdefault(axis.name, {})[family] = axis
+    return " ".join(sentence for found in levels.values() for sentence in _constant(found))
+
+
+def _constant(found: Mapping[str, Axis]) -> list[str]:
+    still = {family: axis for family, axis in found.items() if not axis.varies}
+    if len(still) == len(found) and len({axis.levels for axis in still.values()}) == 1:
+        axis = next(iter(still.values()))
+        return [f"Axis {axis.name} has one level: {level(axis.levels[0])}."]
+    return [f"Axis {axis.name} has one level in {family}: {level(axis.levels[0])}." for family, axis in still.items()]
+
+
 def _axis(asked: AxisColumn, column: "pd.Series[float]") -> Axis:
     levels = tuple(sorted(column.unique().tolist()))
     if any(isinstance(level, str) for level in levels):
         return Axis(asked.name, None, levels, math.nan, math.nan)
-    return Axis(asked.name, asked.scale or "linear", levels, float(levels[0]), float(levels[-1]))
+    scale = "linear" if asked.scale is None or asked.scale == "category" else asked.scale
+    return Axis(asked.name, scale, levels, float(levels[0]), float(levels[-1]))
 
 
 def _scattered(rows: pd.DataFrame, axis: Axis, own: Sequence[Axis]) -> Axis:

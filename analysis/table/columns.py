@@ -1,23 +1,23 @@
 """The columns of anybody's table, checked: one line says the place, the rule and the value that breaks it."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.labels import shortened
-from analysis.table import OUTCOME_INFINITE, OUTCOME_MISSING, TableError
+from analysis.table import TableError
+from analysis.table.numbers import cell, is_numeric, numbers, require_moderate, row, where_numbers, where_words
 from search_spaces.dimensions import Scale, planned
 
-Floats = NDArray[np.float64]
+AxisScale = Literal[Scale, "category"]
 
-SCALES: tuple[str, ...] = get_args(Scale)
-OK_WORDS = ("ok", "complete", "completed", "done", "finished", "success", "succeeded")
-STOPPED_WORDS = ("stopped", "pruned")
+SCALES: tuple[str, ...] = get_args(AxisScale)
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class AxisColumn:
     """An axis as it was asked for; without a scale it is linear, or of categories where it holds words."""
 
     name: str
-    scale: Scale | None
+    scale: AxisScale | None
 
 
 def parse_axes(text: str, columns: Sequence[str]) -> tuple[AxisColumn, ...]:
@@ -50,7 +50,7 @@ def _axis(item: str, columns: Sequence[str]) -> AxisColumn:
         return AxisColumn(item, None)
     if scale not in SCALES:
         raise TableError(f"axes: {name}: unknown scale {scale!r}; expected {', '.join(SCALES)}{_meant(scale, SCALES)}")
-    return AxisColumn(name, cast("Scale", scale))
+    return AxisColumn(name, cast("AxisScale", scale))
 
 
 def require(place: str, name: str, columns: Iterable[str]) -> None:
@@ -67,24 +67,19 @@ def require_one_of(place: str, name: str, known: Sequence[str]) -> None:
         raise TableError(f"{place}: no {name!r}{_meant(name, known) or f'; there are {shortened(list(known))}'}")
 
 
-def outcome_values(column: "pd.Series[Any]") -> Floats:
-    """Numbers, NaN where there are none, infinite ones as they are."""
-    return _numbers("outcome", column)
-
-
-def axis_values(column: "pd.Series[Any]", scale: Scale | None) -> "pd.Series[Any]":
-    """Numbers of an axis, floats to 12 significant digits; words of categories, which have no scale."""
+def axis_values(column: "pd.Series[Any]", scale: AxisScale | None) -> "pd.Series[Any]":
+    """Numbers of an axis, floats to 12 significant digits; words of categories."""
     place = f"axes: {column.name}"
-    if scale is None and (pd.api.types.is_bool_dtype(column) or not _is_numeric(column)):
-        return column.astype("str").astype("object").where(column.notna(), None)
-    values = _numbers(place, column)
-    if np.isinf(values).any():
-        raise TableError(
-            f"{place}: expected finite values, got {values[np.isinf(values)][0]:g}{_row(np.isinf(values))}"
-        )
+    if scale == "category" or (scale is None and not is_numeric(column)):
+        return _categories(column, scale, place=place)
+    values = numbers(column, place=place)
+    infinite = np.isinf(values)
+    if infinite.any():
+        raise TableError(f"{place}: expected finite values, got {values[infinite][0]:g}{row(infinite)}")
+    require_moderate(values, name=str(column.name), place=place)
     if scale in ("log", "log2") and (values <= 0).any():
         low = values[values <= 0][0]
-        raise TableError(f"{place}: a {scale} scale needs values above 0, got {low:g}{_row(values <= 0)}")
+        raise TableError(f"{place}: a {scale} scale needs values above 0, got {low:g}{row(values <= 0)}")
     whole = bool((values[~np.isnan(values)] % 1 == 0).all()) and not np.isnan(values).any()
     if whole and np.abs(values).max(initial=0.0) < 2**53:
         return pd.Series(values.astype(np.int64), index=column.index, name=column.name)
@@ -93,15 +88,34 @@ def axis_values(column: "pd.Series[Any]", scale: Scale | None) -> "pd.Series[Any
     return pd.Series(rounded[codes], index=column.index, name=column.name)
 
 
+def _categories(column: "pd.Series[Any]", scale: AxisScale | None, *, place: str) -> "pd.Series[Any]":
+    """Words, and numbers as words where these are declared to be categories."""
+    _require_single(column, place=place)
+    found, words = where_numbers(column), where_words(column)
+    if scale is None and found.any() and words.any():
+        raise TableError(
+            f"{place}: expected numbers or words, got {cell(column, found)} and {cell(column, words)}; "
+            f"categories are declared as '{column.name}:category'"
+        )
+    text = column.astype("str")
+    text = text.str.removesuffix(".0") if is_numeric(column) else text
+    return text.astype("object").where(column.notna(), None)
+
+
 def labels(place: str, column: "pd.Series[Any]") -> "pd.Categorical[str]":
-    """Names, of which none is missing; as categories, which are quick to select by."""
-    _require_values(place, column)
-    return pd.Categorical(column.astype("str"))
+    """Names, of which none is missing or blank; as categories, which are quick to select by."""
+    require_values(place, column)
+    _require_single(column, place=place)
+    names = column.astype("str")
+    blank = (names.str.strip() == "").to_numpy(dtype=bool)
+    if blank.any():
+        raise TableError(f"{place}: expected a name in every row of {column.name!r}, got {cell(names, blank)}")
+    return pd.Categorical(names)
 
 
 def replicates(column: "pd.Series[Any]") -> NDArray[np.int64]:
     """Whole numbers as they are; anything else is numbered in sorted order."""
-    _require_values("replicate", column)
+    require_values("replicate", column)
     if pd.api.types.is_integer_dtype(column):
         return column.to_numpy(dtype=np.int64)
     if pd.api.types.is_float_dtype(column) and (column % 1 == 0).all():
@@ -109,56 +123,24 @@ def replicates(column: "pd.Series[Any]") -> NDArray[np.int64]:
     return np.unique(column.astype("str").to_numpy(dtype=object), return_inverse=True)[1].astype(np.int64)
 
 
-def statuses(column: "pd.Series[Any] | None", outcome: Floats) -> NDArray[np.object_]:
-    """`ok`, `stopped`, or why a trial failed: its own word, or what its outcome lacks.
-
-    Args:
-        column: booleans, True for a failure, or words; None where all trials ended well by their own account.
-        outcome: (n,) of trials that ended well, a missing or infinite one makes a failure.
-    """
-    words = np.full(len(outcome), "ok", dtype=object)
-    if column is not None:
-        _require_values("status", column)
-        if pd.api.types.is_bool_dtype(column) or column.map(type).isin([bool, np.bool_]).all():
-            words[column.to_numpy(dtype=bool)] = "failed"
-        elif _is_numeric(column):
-            raise TableError(f"status: expected booleans (True: failed) or words (ok, failed), got {column.iloc[0]!s}")
-        else:
-            words = column.astype("str").to_numpy(dtype=object)
-            lower = pd.Series(words).str.strip().str.lower()
-            words[lower.isin(OK_WORDS).to_numpy()] = "ok"
-            words[lower.isin(STOPPED_WORDS).to_numpy()] = "stopped"
-    ok = words == "ok"
-    words[ok & np.isnan(outcome)] = OUTCOME_MISSING
-    words[ok & np.isinf(outcome)] = OUTCOME_INFINITE
-    return words
-
-
-def _numbers(place: str, column: "pd.Series[Any]") -> Floats:
-    if pd.api.types.is_bool_dtype(column):
-        raise TableError(f"{place}: expected numbers in {column.name!r}, got booleans")
-    if not _is_numeric(column):
-        bad = column.notna() & (pd.to_numeric(column, errors="coerce").isna() | column.map(type).isin([str, bool]))
-        if bad.any() or not (column.isna() | column.map(lambda value: isinstance(value, int | float))).all():
-            value = column[bad].iloc[0] if bad.any() else column.dropna().iloc[0]
-            raise TableError(f"{place}: expected numbers in {column.name!r}, got {value!r}{_row(bad.to_numpy())}")
-    return np.asarray(pd.to_numeric(column).to_numpy(dtype=float, na_value=np.nan))
-
-
-def _is_numeric(column: "pd.Series[Any]") -> bool:
-    if pd.api.types.is_object_dtype(column):
-        return bool(column.dropna().map(lambda value: isinstance(value, int | float) and value is not True).all())
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
-def _require_values(place: str, column: "pd.Series[Any]") -> None:
+def require_values(place: str, column: "pd.Series[Any]") -> None:
+    """Raise a TableError at the first empty cell."""
     absent = column.isna().to_numpy(dtype=bool)
     if absent.any():
-        raise TableError(f"{place}: expected a value in every row of {column.name!r}, got none{_row(absent)}")
+        raise TableError(f"{place}: expected a value in every row of {column.name!r}, got none{row(absent)}")
 
 
-def _row(where: NDArray[np.bool_]) -> str:
-    return f" in row {int(np.argmax(where)) + 1}" if where.any() else ""
+def require_unique(columns: Iterable[object]) -> None:
+    """Raise a TableError where two columns have the same name; no name is none."""
+    twice = [name for name, count in Counter(columns).items() if count > 1 and name != ""]
+    if twice:
+        raise TableError(f"two columns named {twice[0]!r}")
+
+
+def _require_single(column: "pd.Series[Any]", *, place: str) -> None:
+    several = np.array([pd.api.types.is_list_like(value) for value in column], dtype=bool)
+    if several.any():
+        raise TableError(f"{place}: expected a number or a word in {column.name!r}, got {cell(column, several)}")
 
 
 def _meant(name: str, known: Iterable[str]) -> str:

@@ -1,6 +1,5 @@
 """Anybody's table of trials, a row a trial, as a Table."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,23 +8,22 @@ import numpy as np
 import pandas as pd
 
 from analysis.labels import counted
-from analysis.table import VALIDATION, Axis, Direction, Table, TableError, worst_finite
-from analysis.table.axes import DESIGNS, axes_of, design_of, with_design
+from analysis.table import VALIDATION, Axis, Direction, Table, TableError
+from analysis.table.axes import DESIGNS, axes_of, constant_axes, design_of, with_design
 from analysis.table.columns import (
     AxisColumn,
     axis_values,
     labels,
-    outcome_values,
     parse_axes,
     replicates,
     require,
     require_one_of,
-    statuses,
+    require_unique,
 )
 from analysis.table.files import read_table
-
-SHARES = (0.005, 0.01, 0.02)
-"""Tolerances of an outcome in [0, 1]; of another, as shares of the distance from the best to the floor."""
+from analysis.table.numbers import numbers
+from analysis.table.outcomes import check_outcomes, floor_words, floors, tolerances_of
+from analysis.table.statuses import statuses
 
 RESERVED = ("dataset", "family", "seed", "status", "design", "failed", "trial_id")
 
@@ -40,9 +38,9 @@ def from_file(path: str | Path, *, axes: str, outcome: str, **columns: Any) -> T
     Raises:
         TableError: one line with the file, the place, the rule and the value.
     """
-    named = [item.strip() for item in axes.split(",") if ":" not in item]
-    words = {*named, *(str(columns[role]) for role in ("group", "dataset", "status") if columns.get(role))}
-    frame = read_table(path, words=words)
+    named = [item.strip().removesuffix(":category") for item in axes.split(",")]
+    words = {name for name in named if ":" not in name} | {columns.get(role) for role in ("group", "dataset")}
+    frame = read_table(path, words=words, verbatim={columns.get("status")})
     try:
         return from_frame(frame, axes=axes, outcome=outcome, **{"name": Path(path).stem, **columns})
     except TableError as error:
@@ -65,30 +63,32 @@ def from_frame(
     each axis's scale.
 
     Args:
-        axes: `column[:scale],...` with linear, log or log2; without a scale linear, or categories for words. An
-            axis without any value in a family is none of its.
+        axes: `column[:scale],...` with linear, log, log2 or category; without a scale numbers are linear and words
+            categories. An axis without any value in a family is none of its.
         outcome: the column to analyse. A missing or infinite one counts as a failure.
         group: the column of families; None for one family, `all`.
         replicate: the column of seeds: equal values share their luck; None where each configuration ran once.
         dataset: the column of data sets; None for one, `data`.
-        status: a column of booleans, True for a failure, or of words: ok, stopped, anything else failed.
-        floor: what a failure counts as; None for the worst finite value of its data set.
+        status: a column of flags (true, yes or 1 for a failure), or of words: `statuses.WORDS` has those known.
+        floor: what a failure counts as; None for the worst outcome of its data set that ended well.
         reference: the family that others are compared with.
         tolerances: how far below the best still counts as good, in the outcome's unit; None for .005, .01 and
             .02, as shares of the distance from best to floor where outcomes leave [0, 1].
-        normalised: the outcome is scaled to each data set already.
+        normalised: the outcome is scaled to [0, 1] on each of at least two data sets already.
         name: of the report.
 
     Raises:
         TableError: a mistake, in one line: the place, the rule and the value.
     """
+    require_unique(frame.columns)
     if frame.empty:
         raise TableError("expected at least one row, got none")
     asked = parse_axes(axes, [str(column) for column in frame.columns])
     _check_roles(frame, asked, {"outcome": outcome, "group": group, "replicate": replicate, "dataset": dataset,
                                 "status": status})  # fmt: skip
     trials = _trials(frame, asked, outcome, group=group, replicate=replicate, dataset=dataset, status=status)
-    floors = _floors(trials, outcome, direction, floor)
+    check_outcomes(trials, outcome, normalised=normalised)
+    counts_as = floors(trials, outcome, direction, floor)
     failed = ~trials["status"].isin(["ok", "stopped"])
     trials.loc[failed, [name for name in (outcome, *_ALSO_KEPT) if name in trials]] = np.nan
     found = axes_of(trials, asked)
@@ -96,7 +96,7 @@ def from_frame(
     design, told = design_of(trials, found)
     if reference is not None:
         require_one_of("reference", reference, list(found))
-    within, words = _tolerances(trials, outcome, floors, direction, tolerances)
+    within, words = tolerances_of(trials, outcome, counts_as, direction, tolerances)
     return Table(
         name=name,
         trials=trials,
@@ -106,15 +106,15 @@ def from_frame(
         outcome=outcome,
         selection=VALIDATION if VALIDATION in trials and outcome.endswith("_top1") else outcome,
         direction=direction,
-        floor=next(iter(floors.values())),
+        floor=next(iter(counts_as.values())),
         reference=reference,
         tolerances=within,
         equivalence=within[len(within) // 2],
         design=design,
         num_planned=len(trials),
-        floors=floors,
+        floors=counts_as,
         normalised=normalised,
-        notes=tuple(note for note in (told, _floor_words(floors, floor), words, repeated) if note),
+        notes=tuple(filter(None, (told, constant_axes(found), floor_words(counts_as, floor), words, repeated))),
     )
 
 
@@ -142,7 +142,7 @@ def _trials(
     dataset: str | None, status: str | None,
 ) -> pd.DataFrame:  # fmt: skip
     """The checked columns under the names of the analysis, rows as they come."""
-    values = outcome_values(frame[outcome])
+    values = numbers(frame[outcome], place="outcome")
     columns: dict[str, Any] = {
         "dataset": _one_label("data", len(frame)) if dataset is None else labels("dataset", frame[dataset]),
         "family": _one_label("all", len(frame)) if group is None else labels("group", frame[group]),
@@ -153,30 +153,12 @@ def _trials(
         columns["design"] = labels("design", frame["design"])
     columns |= {axis.name: axis_values(frame[axis.name], axis.scale).to_numpy() for axis in asked}
     others = [name for name in _ALSO_KEPT if name in frame and name not in columns and name != outcome]
-    columns |= {name: outcome_values(frame[name]) for name in others}
+    columns |= {name: numbers(frame[name], place="outcome") for name in others}
     return pd.DataFrame(columns | {outcome: values})
 
 
 def _one_label(name: str, count: int) -> "pd.Categorical[str]":
     return pd.Categorical([name]).repeat(count)
-
-
-def _floors(trials: pd.DataFrame, outcome: str, direction: Direction, floor: float | None) -> dict[str, float]:
-    """By data set: as declared, else the worst finite value there is, NaN where there is none."""
-    if floor is not None and not math.isfinite(floor):
-        raise TableError(f"floor: expected a finite number, got {floor:g}")
-    groups = trials.groupby("dataset", observed=True, sort=True)[outcome]
-    return {
-        str(name): worst_finite(values, direction=direction) if floor is None else float(floor)
-        for name, values in groups
-    }
-
-
-def _floor_words(floors: Mapping[str, float], floor: float | None) -> str:
-    if floor is not None:
-        return f"A failure counts as {floor:g}, as declared."
-    values = ", ".join(f"{value:g} on {name}" if len(floors) > 1 else f"{value:g}" for name, value in floors.items())
-    return f"A failure counts as the worst finite value of its data set: {values}."
 
 
 def _distinct(
@@ -207,24 +189,3 @@ def _distinct(
 
 def _ending(row: "pd.Series[Any]", outcome: str) -> str:
     return f"{row[outcome]:g}" if row["status"] == "ok" else str(row["status"])
-
-
-def _tolerances(
-    trials: pd.DataFrame, outcome: str, floors: Mapping[str, float], direction: Direction,
-    declared: Sequence[float] | None,
-) -> tuple[tuple[float, ...], str]:  # fmt: skip
-    """Sorted, in the outcome's unit, and in a sentence where they come from."""
-    if declared is not None:
-        wrong = [value for value in declared if not (math.isfinite(value) and value > 0)]
-        if wrong or not declared:
-            raise TableError(f"tolerances: expected numbers above 0, got {wrong[0] if wrong else 'none'}")
-        return tuple(sorted({float(value) for value in declared})), ""
-    finite = trials[np.isfinite(trials[outcome])]
-    if finite.empty or finite[outcome].between(0, 1).all():
-        return SHARES, ""
-    best = finite.groupby("dataset", observed=True)[outcome].agg("max" if direction == "maximize" else "min")
-    spans = [abs(value - floors[str(name)]) for name, value in best.items()]
-    span = min((span for span in spans if span > 0), default=1.0)
-    found = tuple(float(f"{share * span:.3g}") for share in SHARES)
-    smallest = "the smallest distance of a data set" if len(spans) > 1 else "the distance"
-    return found, f"Tolerances are .5, 1 and 2 % of {smallest} from the best outcome to the floor, {span:.3g}."

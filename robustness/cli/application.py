@@ -45,7 +45,7 @@ def main() -> None:
         code = INTERRUPTED
     except typer.TyperException as error:
         if str(error):
-            _complain(f"{error}; see robustness --help")
+            _complain(f"{error}; see {_asked()} --help")
         code = 2
     except (ValueError, OSError) as error:
         if not _is_mistake(error):
@@ -55,6 +55,11 @@ def main() -> None:
     if code == INTERRUPTED:
         _complain("interrupted; what was stored stays, the same command continues")
     sys.exit(code or 0)
+
+
+def _asked() -> str:
+    """The command whose help says more: `robustness report`, which has options of two kinds; else all of them."""
+    return "robustness report" if sys.argv[1:2] == ["report"] else "robustness"
 
 
 def _is_mistake(error: Exception) -> bool:

@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from robustness.cli.options import finite_numbers, writable_folder
 from robustness.cli.terminal import FolderArgument, TrialArgument, progress, show
 
 if TYPE_CHECKING:
     from analysis.table import Table as TidyTable
     from robustness.cli.status import Standing
+
+_AXES_HELP = (
+    '"lr:log,batch_size:log2,kernel": columns with their scales (linear, log, log2, category); '
+    "without one numbers are linear and words categories"
+)
 
 
 def status(
@@ -68,17 +74,18 @@ def report(
         str | None, typer.Option("--table", metavar="FILE", help="instead of DIR a Parquet or CSV file, a row a trial")
     ] = None,
     group: Annotated[str | None, typer.Option("--group", metavar="COL", help="the families")] = None,
-    axes: Annotated[
-        str | None, typer.Option("--axes", metavar="TEXT", help='"lr:log,batch_size:log2,kernel": columns and scales')
-    ] = None,
+    axes: Annotated[str | None, typer.Option("--axes", metavar="TEXT", help=_AXES_HELP)] = None,
     outcome: Annotated[str | None, typer.Option("--outcome", metavar="COL", help="what is analysed")] = None,
     replicate: Annotated[str | None, typer.Option("--replicate", metavar="COL", help="the seeds")] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", metavar="COL", help="the data sets")] = None,
     status: Annotated[
-        str | None, typer.Option("--status", metavar="COL", help="booleans, true: failed; or words: ok, failed")
+        str | None,
+        typer.Option(
+            "--status", metavar="COL", help="true/false, yes/no or 1/0, true: failed; or words: ok, stopped, failed"
+        ),
     ] = None,
     floor: Annotated[
-        float | None, typer.Option("--floor", help="what a failure counts as [default: the worst outcome]")
+        str | None, typer.Option("--floor", metavar="X", help="what a failure counts as [default: the worst outcome]")
     ] = None,
     reference: Annotated[
         str | None, typer.Option("--reference", metavar="NAME", help="the family that others are compared with")
@@ -88,7 +95,7 @@ def report(
         str | None, typer.Option("--tolerances", metavar="TEXT", help='"0.01,0.02": how far below the best is good')
     ] = None,
     normalised: Annotated[
-        bool, typer.Option("--normalised", help="the outcome is scaled to each data set already")
+        bool, typer.Option("--normalised", help="the outcome is scaled to [0, 1] on each data set already")
     ] = False,
 ) -> None:
     """Write the sensitivity report of a study, or of any table: one HTML page, figures and tables."""
@@ -97,33 +104,34 @@ def report(
 
     if (folder is None) == (table is None):
         raise typer.BadParameter("expected either DIR or --table FILE")
-    options = {
+    options: dict[str, Any] = {
         "group": group, "axes": axes, "outcome": outcome, "replicate": replicate, "dataset": dataset,
         "status": status, "floor": floor, "reference": reference, "tolerances": tolerances,
     }  # fmt: skip
     given = [f"--{name}" for name, value in options.items() if value is not None]
+    if folder is not None and (given or normalised or not maximize):
+        raise typer.BadParameter(f"{', '.join(given) or 'these options'}: only with --table FILE")
+    target = None if out is None else writable_folder(out)
     if folder is not None:
-        if given or normalised or not maximize:
-            raise typer.BadParameter(f"{', '.join(given) or 'these options'}: only with --table FILE")
-        print(f"report: {write(open_folder(folder), None if out is None else open_folder(out))}")
+        print(f"report: {write(open_folder(folder), target)}")
         return
     absent = [f"--{name}" for name, value in (("axes", axes), ("outcome", outcome), ("out", out)) if value is None]
-    if absent or out is None:
+    if absent or target is None:
         raise typer.BadParameter(f"--table needs {', '.join(absent)}")
     options |= {"direction": "maximize" if maximize else "minimize", "normalised": normalised}
-    print(f"report: {write_table(_table(str(table), options), open_folder(out))}")
+    print(f"report: {write_table(_table(str(table), options), target)}")
 
 
 def _table(path: str, options: dict[str, Any]) -> "TidyTable":
     """Read anybody's table."""
     from analysis.table.tidy import from_file
 
-    text = options["tolerances"]
-    if text is not None:
-        try:
-            options["tolerances"] = [float(item) for item in text.split(",")]
-        except ValueError:
-            raise typer.BadParameter(f"--tolerances: expected numbers like 0.01,0.02, got {text!r}") from None
+    floor, tolerances = options["floor"], options["tolerances"]
+    if floor is not None:
+        (options["floor"],) = finite_numbers("--floor", [floor], rule="a finite number")
+    if tolerances is not None:
+        rule = "finite numbers above 0 such as 0.01,0.02"
+        options["tolerances"] = finite_numbers("--tolerances", tolerances.split(","), rule=rule, above=0.0)
     return from_file(path, **options)
 
 
