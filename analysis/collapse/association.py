@@ -73,7 +73,7 @@ def association(x: Floats, y: Floats, points: Floats, *, method: Method, seed: i
 
     def correlations(cluster: Indices, weights: Floats) -> Floats:
         if method != "kendall":
-            return _correlations(ranks, given, weights[:, cluster])
+            return _correlations(ranks, given, cluster, weights)
         order = np.argsort(cluster, kind="stable")
         return _kendall(x[there][order], y[there][order], cluster[order], weights)
 
@@ -130,23 +130,24 @@ def _terms(points: Floats) -> Floats:
     return np.column_stack(columns)
 
 
-def _correlations(ranks: Floats, given: Floats, weights: Floats) -> Floats:
-    """(B,) correlations of two columns given others, under each row of trial weights.
+def _correlations(ranks: Floats, given: Floats, cluster: Indices, weights: Floats) -> Floats:
+    """(B,) correlations of two columns given others, under each row of weights of the clusters.
 
     S = Z'WZ - Z'WX (X'WX)^-1 X'WZ,    r = S_12 / sqrt(S_11 S_22)
     """
     z = (ranks - ranks.mean(axis=0)) / ranks.std(axis=0)
-    xx, xz, zz = (_products(one, other, weights) for one, other in ((given, given), (given, z), (z, z)))
+    xx, xz, zz = (_products(one, other, cluster, weights) for one, other in ((given, given), (given, z), (z, z)))
     left = zz - np.swapaxes(xz, 1, 2) @ np.linalg.pinv(xx, hermitian=True, rcond=1e-10) @ xz
     square = left[:, 0, 0] * left[:, 1, 1]
     possible = (left[:, 0, 0] > 1e-9 * zz[:, 0, 0]) & (left[:, 1, 1] > 1e-9 * zz[:, 1, 1])
     return np.where(possible, left[:, 0, 1] / np.sqrt(np.where(possible, square, 1.0)), np.nan)
 
 
-def _products(one: Floats, other: Floats, weights: Floats) -> Floats:
-    """(B, p, q) one' W other for each row of weights."""
+def _products(one: Floats, other: Floats, cluster: Indices, weights: Floats) -> Floats:
+    """(B, p, q) one' W other for each row of weights; they are summed by cluster first."""
     crossed = (one[:, :, None] * other[:, None, :]).reshape(len(one), -1)
-    found: Floats = (weights @ crossed).reshape(len(weights), one.shape[1], other.shape[1])
+    sums = np.column_stack([np.bincount(cluster, column, weights.shape[1]) for column in crossed.T])
+    found: Floats = (weights @ sums).reshape(len(weights), one.shape[1], other.shape[1])
     return found
 
 
