@@ -161,7 +161,7 @@ def test_correlations_are_scipys_under_equal_and_under_whole_weights(seed, tied)
     weighted = _kendall(x.ravel(), y.ravel(), cluster, copies[None].astype(float))
     assert weighted[0] == pytest.approx(stats.kendalltau(x.ravel()[again], y.ravel()[again]).statistic)
     ranks = np.column_stack([stats.rankdata(x), stats.rankdata(y)])
-    weighted = _correlations(ranks, np.ones((36, 1)), copies[cluster][None].astype(float))
+    weighted = _correlations(ranks, np.ones((36, 1)), cluster, copies[None].astype(float))
     assert weighted[0] == pytest.approx(np.corrcoef(ranks[again].T)[0, 1])
 
 
