@@ -263,3 +263,9 @@ def test_without_a_reference_there_are_no_rows_and_all_columns():
 def test_holm_multiplies_the_smallest_p_most():
     rows = adjusted([{"p": 0.03}, {"p": math.nan}, {"p": 0.01}, {"p": 0.02}, {"p": 0.9}])
     assert [row["p_adjusted"] for row in rows] == pytest.approx([0.06, math.nan, 0.04, 0.06, 0.9], nan_ok=True)
+
+
+def test_where_all_axes_are_shared_there_is_no_best_of_the_others():
+    private = study({"a": 0.0, "b": 0.02})
+    assert set(differences(private)["profile"]) == {"mean", "best"}
+    assert set(differences(replace(private, shared=("batch_size", "temperature")))["profile"]) == {"mean"}

@@ -70,7 +70,7 @@ def paired_differences(table: Table) -> list[dict[str, Any]]:
     Returns:
         A row a family and profile (columns `COLUMNS`), differences in the outcome's unit and direction; p from
         the t distribution, adjusted by Holm's method within a profile. NaN with a reason where there are fewer
-        than 3 seeds or 6 pairs.
+        than 3 seeds or 6 pairs. The profile `best` only where a side has axes that are not shared.
     """
     return [
         row for dataset in table.datasets for profile in PROFILES for row in adjusted(_rows(table, dataset, profile))
@@ -89,7 +89,8 @@ def _rows(table: Table, dataset: str, profile: Profile) -> Iterator[dict[str, An
     if reference is None:
         return
     for family in table.axes:
-        found = cells(table, dataset, family, table.outcome) if family != table.reference else None
+        compared = family != table.reference and profile in _profiles(table, family)
+        found = cells(table, dataset, family, table.outcome) if compared else None
         if found is not None:
             yield _labels(table, dataset, family, profile) | _difference(table, found, reference, profile)
 
@@ -105,8 +106,15 @@ def _exploratory_rows(table: Table) -> list[dict[str, Any]]:
         for dataset in table.datasets
         for profile in PROFILES
         for family in table.axes
-        if family != table.reference and searched & {(dataset, family), (dataset, table.reference)}
+        if family != table.reference and profile in _profiles(table, family)
+        if searched & {(dataset, family), (dataset, table.reference)}
     ]
+
+
+def _profiles(table: Table, family: str) -> tuple[Profile, ...]:
+    """What can stand for a family: where all axes are shared, there are no own ones to be the best of."""
+    names = {axis.name for name in (family, str(table.reference)) for axis in table.axes[name]}
+    return PROFILES if names - set(table.shared) else ("mean",)
 
 
 def _labels(table: Table, dataset: str, family: str, profile: Profile) -> dict[str, Any]:
