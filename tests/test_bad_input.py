@@ -1,3 +1,4 @@
+import re
 import sys
 
 import numpy as np
@@ -6,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from simulated import GRID
+from simulated import GRID, study
 
 from analysis.report import write_table
 from analysis.table import TableError
@@ -56,7 +57,7 @@ def ended(tmp_path, path, **changes):
         ({"reference": "b"}, "reference: no 'b'; there are a"),
         ({"floor": "0.9"},
          "floor: expected a value no better than the worst finished outcome 0.5 (to maximise), got 0.9"),
-        ({"floor": "-1e200"}, "floor: expected a finite number from -1e+100 to 1e+100, got -1e+200"),
+        ({"floor": "-1e200"}, "floor: expected a finite number from -1e+50 to 1e+50, got -1e+200"),
         ({"normalised": True}, "normalised: expected --dataset with at least two data sets, got one data set"),
     ],
 )  # fmt: skip
@@ -106,9 +107,9 @@ def test_a_status_is_not_guessed(tmp_path, words, line):
          "axes: temperature: expected numbers or words, got '0.1' in row 1 and 'auto' in row 3; "
          "categories are declared as 'temperature:category'"),
         ({"accuracy": [0.5, 1e300, *[0.5] * 28]}, "temperature",
-         "outcome: expected values from -1e+100 to 1e+100 in 'accuracy', got 1e+300 in row 2"),
+         "outcome: expected values from -1e+50 to 1e+50 in 'accuracy', got 1e+300 in row 2"),
         ({"temperature": [0.5, 1e300, *[0.5] * 28]}, "temperature",
-         "axes: temperature: expected values from -1e+100 to 1e+100 in 'temperature', got 1e+300 in row 2"),
+         "axes: temperature: expected values from -1e+50 to 1e+50 in 'temperature', got 1e+300 in row 2"),
         ({"method": ["a", " ", *["a"] * 28]}, "temperature",
          "group: expected a name in every row of 'method', got ' ' in row 2"),
     ],
@@ -132,9 +133,11 @@ def test_outcomes_that_are_not_normalised_are_one_line(tmp_path):
 
 
 def test_the_largest_outcomes_and_floors_are_analysed(tmp_path):
-    rows = frame(accuracy=lambda rows: 1e100 * rows["accuracy"], bad=[True, *[False] * 29])
-    table = from_frame(rows, axes="temperature:log,batch_size:log2", outcome="accuracy", replicate="seed", status="bad",
-                       group="method", floor=-1e100)  # fmt: skip
+    trials = study(num_families=2, seeds=3).trials
+    outcome = 1e50 * trials["linear_top1"] / trials["linear_top1"].max()
+    rows = trials.assign(linear_top1=outcome, bad=trials.index == 0)
+    table = from_frame(rows, axes="temperature:log,batch_size:log2", outcome="linear_top1", replicate="seed",
+                       status="bad", group="family", floor=-1e50, reference="family_0")  # fmt: skip
     assert write_table(table, tmp_path).is_file()
 
 
@@ -189,6 +192,15 @@ def test_a_wrong_number_names_its_option(tmp_path, options, line):
     with pytest.raises(typer.BadParameter) as caught:
         report(table="none.csv", axes="a", outcome="b", out=str(tmp_path / "out"), **options)
     assert str(caught.value) == line
+
+
+def test_the_help_says_the_scales_of_axes(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["robustness", "report", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    said = " ".join(re.sub(r"[^\x20-\x7e]", " ", capsys.readouterr().out).split())
+    assert "(linear, log, log2, category)" in said
+    assert "without one numbers are linear and words categories" in said
 
 
 def test_a_mistake_in_the_options_points_at_the_help_of_the_command(monkeypatch, capsys):

@@ -14,8 +14,8 @@ from analysis.table import TableError
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-LARGEST = 1e100
-"""Sums of squares of larger values leave double precision."""
+LARGEST = 1e50
+"""The degrees of freedom of a variance take fourth powers: those of values beyond 1e77 are infinite."""
 
 
 def numbers(column: "pd.Series[Any]", *, place: str) -> Floats:
@@ -55,7 +55,7 @@ def where_words(column: "pd.Series[Any]") -> Bools:
 
 
 def require_moderate(values: Floats, *, name: str, place: str) -> None:
-    """Raise a TableError at the first finite value that is too large to be squared and summed."""
+    """Raise a TableError at the first finite value that is too large for its powers."""
     huge = np.isfinite(values) & (np.abs(values) > LARGEST)
     if huge.any():
         raise TableError(
