@@ -155,7 +155,9 @@ def mass_bounds(
     if not np.isfinite(high).all():
         return math.nan, math.nan
     slack = 1e-12
-    surely, possibly = (float(average(1.0 * (bound <= tolerance + slack), weights)) for bound in (high, low))
+    surely, possibly = (
+        float(average(np.where(bound <= tolerance + slack, 1.0, 0.0), weights)) for bound in (high, low)
+    )
     if not sampled:
         return surely, possibly
     count = len(low) if weights is None else effective_size(weights)
