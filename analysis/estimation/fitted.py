@@ -120,7 +120,7 @@ def _surface(family: Cells, column: Floats, seed: int, sampled: bool) -> Surface
         runs=runs,
         failing=failing,
         means=row_means(level.column),
-        variances=(noise.residual + extra) / runs + noise.residual * level.inflation,
+        variances=(noise.residual + extra) / runs + (noise.residual * level.inflation if noise.residual > 0 else 0.0),
         successful=successful,
         expected=lost * family.floor + (1 - lost) * successful,
         simulated=failing * family.floor + (1 - failing) * successful,

@@ -120,7 +120,7 @@ def choice_words(cells: Cells) -> str:
 
 def _above(value: float, floor: float) -> bool:
     """Above by more than rounding: a mean of floors differs from the floor in its last digits."""
-    return value > floor + 1e-9 * max(1.0, abs(floor))
+    return value > floor + 1e-12 * abs(floor)
 
 
 def outcome_limits(table: Table, sign: float) -> tuple[float, float]:

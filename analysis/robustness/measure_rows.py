@@ -119,7 +119,8 @@ def _basin_width(family: Contender, axis: Axis, tolerance: float) -> Estimate:
         return missing("not a numeric axis")
     if key not in family.values:
         return missing("too few configurations")
-    found = family.measure(key, least=0.0)
+    ends = np.log2([axis.low, axis.high]) if axis.scale in ("log", "log2") else np.array([axis.low, axis.high])
+    found = family.measure(key, least=0.0, most=float(np.ptp(ends)))
     unit = f"the unit of {axis.name}" if axis.scale == "linear" else "octaves"
     censored = "censored: it touches the end of the range" if key in family.censored else ""
     return replace(found, method=f"in {unit}; {found.method}", reason=censored).noting(found.reason)
@@ -236,7 +237,9 @@ def labels(
 
 
 def numbers(found: Estimate, measure: str) -> Row:
-    """The numbers of a row, with what is known of their interval."""
-    note = UNDERCOVERS.get(measure, "") if math.isfinite(found.low) else ""
+    """The numbers of a row, with what is known of their interval; one that begins or ends at its number, as of a rate
+    of 0, is not meant.
+    """
+    note = UNDERCOVERS.get(measure, "") if found.low < found.estimate < found.high else ""
     reason = found.noting(note).reason
     return {"estimate": found.estimate, "low": found.low, "high": found.high, "method": found.method, "reason": reason}

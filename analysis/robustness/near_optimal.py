@@ -60,9 +60,11 @@ def shortfall(
         Hsu, Multiple Comparisons, 1996, section 5.1 (Tukey-Kramer; conservative by Hayter, Annals of
         Statistics 1984).
     """
-    df = (noise.df_residual, noise.df_between)
+    # With one noisy block the others hold failures alone: nothing but the residual moves a difference.
+    between = noise.df_between if math.isfinite(noise.df_between) else noise.df_residual
+    df = (noise.df_residual, between)
     if np.ptp(shares, axis=0).any():
-        df = (noise.df_residual, min(noise.df_between, noise.df_seed))
+        df = (noise.df_residual, min(between, noise.df_seed))
     within, between = (_range_quantile(confidence, len(means), value) for value in df)
     kinds, first, kind = np.unique(np.column_stack([blocks, error]), axis=0, return_index=True, return_inverse=True)
     kind, share = kind.ravel(), shares[first]
