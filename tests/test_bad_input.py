@@ -56,7 +56,7 @@ def ended(tmp_path, path, **changes):
         ({"outcome": "method", "group": None}, "outcome: expected numbers in 'method', got 'a' in row 1"),
         ({"reference": "b"}, "reference: no 'b'; there are a"),
         ({"floor": "0.9"},
-         "floor: expected a value no better than the worst finished outcome 0.5 (to maximise), got 0.9"),
+         "floor: expected a value no better than the best finished outcome 0.64 (to maximise), got 0.9"),
         ({"floor": "-1e200"}, "floor: expected a finite number from -1e+50 to 1e+50, got -1e+200"),
         ({"normalised": True}, "normalised: expected --dataset with at least two data sets, got one data set"),
     ],

@@ -134,12 +134,14 @@ def test_a_data_set_in_which_all_failed_has_no_floor():
     assert any("none (all failed) on a, " in note for note in table.notes)
 
 
-def test_a_declared_floor_may_be_the_worst_outcome_and_no_better():
-    worst = rows()["linear_top1"].min()
-    assert from_frame(rows(), **ROLES, floor=worst).floor == worst
+def test_a_declared_floor_may_lie_above_a_collapsed_run_but_not_above_the_best():
+    worst, best = rows()["linear_top1"].agg(["min", "max"])
+    assert from_frame(rows(), **ROLES, floor=worst + 0.01).floor == worst + 0.01
+    with pytest.raises(TableError, match="than the best finished outcome"):
+        from_frame(rows(), **ROLES, floor=best + 0.01)
     losses = rows(linear_top1=lambda frame: -frame["linear_top1"])
     assert from_frame(losses, **ROLES, floor=5, direction="minimize").floor == 5
-    with pytest.raises(TableError, match=r"than the worst finished outcome -0.1 \(to minimise\), got -0.9"):
+    with pytest.raises(TableError, match=r"than the best finished outcome -0.1 \(to minimise\), got -0.9"):
         from_frame(losses.assign(linear_top1=-0.1), **ROLES, floor=-0.9, direction="minimize")
     failed = rows(end=np.where(rows().index == 0, "failed", "ok"), linear_top1=np.where(rows().index == 0, 0, 0.5))
     assert from_frame(failed, **ROLES, status="end", floor=0.5).floor == 0.5

@@ -14,13 +14,16 @@ from analysis.estimation.fitted import LEAST_CONFIGURATIONS, Fitted
 from analysis.estimation.grids import level_codes
 from analysis.estimation.shrinkage import shrink_grid
 from analysis.estimation.surrogate import fit_surrogate
+from analysis.estimation.weights import are_equal, effective_size
 from analysis.robustness.bootstrap import common_noise, family_slices
-from analysis.robustness.contender import not_measured
+from analysis.robustness.contender import above, not_measured
 from analysis.robustness.near_optimal import mass
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Smoother = Callable[[Floats, Floats], tuple[Floats, Floats]]
+_Weighted = tuple[Floats, Floats, Floats, Floats]
+"""Expected values, their errors, means and weights of a family's configurations."""
 
 REPLICATES = 200
 """Simulated data sets; a quarter of them where there are many trials, whose errors are known well from few."""
@@ -112,11 +115,14 @@ def rivals(families: Sequence[Fitted], *, tolerances: Sequence[float], sampled: 
     )  # fmt: skip
     smoothers = [_smoother(one, sampled=sampled, seed=seed) for one in families]
     read = _Reading(families, keys, blocks, spans, floor)
-    surfaces = [(one.outcome.expected, one.outcome.error, one.outcome.means) for one in families]
+    surfaces = [(one.outcome.expected, one.outcome.error, one.outcome.means, one.cells.weights) for one in families]
     own_bests, best = read.bests(selection, outcome, failed)
     values = read.measures(surfaces, (own_bests, best))
     tops = np.array([float(one.outcome.simulated.max()) for one in families])
-    true = [(one.outcome.simulated, np.zeros_like(one.outcome.error), one.outcome.simulated) for one in families]
+    true = [
+        (one.outcome.simulated, np.zeros_like(one.outcome.error), one.outcome.simulated, one.cells.weights)
+        for one in families
+    ]
     truth = read.measures(true, (tops, float(tops.max())))
     count = REPLICATES if outcome.size <= MANY_TRIALS else max(REPLICATES // 4, 1)
     rng = np.random.default_rng([seed, crc32(families[0].cells.dataset.encode())])
@@ -128,7 +134,7 @@ def rivals(families: Sequence[Fitted], *, tolerances: Sequence[float], sampled: 
         lost = present & (rng.uniform(size=y.shape) < failing[:, None])
         y = np.where(present, np.where(lost, floor, y), np.nan)
         drawn = [
-            _redrawn(_surface(one, smooth, y[span], lost[span]), sampled, rng)
+            _redrawn((*_surface(one, smooth, y[span], lost[span]), one.cells.weights), sampled, rng)
             for one, smooth, span in zip(families, smoothers, spans, strict=True)
         ]
         errors[replicate] = read.measures(drawn, read.bests(y, y, lost)) - truth
@@ -157,18 +163,18 @@ class _Reading:
         level = [levelled(column, failed, self.blocks) for column in (selection, outcome)]
         return own, choose_best(*level).mean
 
-    def measures(self, surfaces: Sequence[tuple[Floats, Floats, Floats]], bests: tuple[Floats, float]) -> Floats:
+    def measures(self, surfaces: Sequence[_Weighted], bests: tuple[Floats, float]) -> Floats:
         """(keys, families); NaN where the best is at the floor."""
         found = np.empty((len(self.keys), len(surfaces)))
-        for column, (expected, error, means) in enumerate(surfaces):
+        for column, (expected, error, means, weights) in enumerate(surfaces):
             for row, key in enumerate(self.keys):
                 best = bests[0][column] if key.reference == "own" else bests[1]
-                if not best > self.floor + 1e-9 * max(1.0, abs(self.floor)):
+                if not above(best, self.floor):
                     found[row, column] = math.nan
                 elif key.measure == "normalised_regret":
-                    found[row, column] = float(mean_regret(np.array(best), means, floor=self.floor))
+                    found[row, column] = float(mean_regret(np.array(best), means, floor=self.floor, weights=weights))
                 else:
-                    found[row, column] = mass(expected, error, best, tolerance=key.tolerance)
+                    found[row, column] = mass(expected, error, best, tolerance=key.tolerance, weights=weights)
         return found
 
 
@@ -203,11 +209,14 @@ def _smoother(family: Fitted, *, sampled: bool, seed: int) -> Smoother:
     return lambda means, variances: (fit.offset + weights @ (means[fit.drawn] - fit.offset), error)
 
 
-def _redrawn(
-    surface: tuple[Floats, Floats, Floats], sampled: bool, rng: np.random.Generator
-) -> tuple[Floats, Floats, Floats]:
+def _redrawn(surface: _Weighted, sampled: bool, rng: np.random.Generator) -> _Weighted:
+    """Configurations that are a sample, drawn anew by their weights, as many as tell as much."""
     if not sampled:
         return surface
-    rows = np.sort(rng.integers(len(surface[0]), size=len(surface[0])))
-    expected, error, means = (column[rows] for column in surface)
-    return expected, error, means
+    expected, error, means, weights = surface
+    if are_equal(weights):
+        rows = rng.integers(len(weights), size=len(weights))
+    else:
+        rows = rng.choice(len(weights), max(round(effective_size(weights)), 1), p=weights)
+    rows = np.sort(rows)
+    return expected[rows], error[rows], means[rows], np.full(len(rows), 1.0 / len(rows))

@@ -77,7 +77,7 @@ def not_measured(best: float, outcome: Floats, floor: float, *, shared: bool) ->
         several = bool((np.isfinite(outcome).sum(axis=1) > 1).any())
         return "what was chosen ran on too few seeds" if several else "no configuration has two seeds"
     # Nothing is robust about what never gets off the floor.
-    return "" if _above(best, floor) else "every family at floor" if shared else "at floor"
+    return "" if above(best, floor) else "every family at floor" if shared else "at floor"
 
 
 def contender(table: Table, fitted: Fitted, seed: int) -> Contender:
@@ -118,8 +118,8 @@ def choice_words(cells: Cells) -> str:
     return "cross-fitted, chosen on the outcome" if on_outcome else "cross-fitted"
 
 
-def _above(value: float, floor: float) -> bool:
-    """Above by more than rounding: a mean of floors differs from the floor in its last digits."""
+def above(value: float, floor: float) -> bool:
+    """Whether a value is off the floor by more than rounding: a mean of floors differs from it in its last digits."""
     return value > floor + 1e-12 * abs(floor)
 
 

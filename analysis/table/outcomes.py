@@ -35,24 +35,23 @@ def floors(trials: pd.DataFrame, outcome: str, direction: Direction, declared: f
     """By data set: as declared, else the worst outcome of a trial that ended well, NaN where there is none.
 
     Raises:
-        TableError: a failure would count as better than a trial that ended well.
+        TableError: a failure would count as better than every trial that ended well. (Better than some is common: a
+            collapsed run may score below chance.)
     """
     if declared is not None and not abs(declared) <= LARGEST:
         raise TableError(f"floor: expected a finite number from -{LARGEST:g} to {LARGEST:g}, got {declared:g}")
     groups = finished(trials, outcome).groupby(trials["dataset"], observed=True, sort=True)
-    worst = {str(name): worst_finite(values, direction=direction) for name, values in groups}
     if declared is None:
-        return worst
-    for name, value in worst.items():
-        better = declared > value if direction == "maximize" else declared < value
-        # Who copies the value from this line means the same one.
-        if better and f"{declared:g}" != f"{value:g}":
-            where = f" of {name}" if len(worst) > 1 else ""
+        return {str(name): worst_finite(values, direction=direction) for name, values in groups}
+    for name, values in groups:
+        best = worst_finite(values, direction="minimize" if direction == "maximize" else "maximize")
+        if declared > best if direction == "maximize" else declared < best:
+            where = f" of {name}" if len(groups) > 1 else ""
             raise TableError(
-                f"floor: expected a value no better than the worst finished outcome {value:g}{where} "
+                f"floor: expected a value no better than the best finished outcome {best:g}{where} "
                 f"(to {direction.replace('ize', 'ise')}), got {declared:g}"
             )
-    return dict.fromkeys(worst, float(declared))
+    return {str(name): float(declared) for name, _ in groups}
 
 
 def floor_words(found: Mapping[str, float], declared: float | None) -> str:
