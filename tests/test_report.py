@@ -373,3 +373,19 @@ def test_the_page_of_a_table_speaks_of_no_study(tmp_path):
     text = re.sub(r"<(style|script|svg).*?</\1>|<[^>]+>", " ", text, flags=re.DOTALL)
     found = re.findall(r"(?i)\b(loss|losses|planned|untrained|images|embeddings)\b", text)
     assert not found
+
+
+@pytest.mark.parametrize(("lows", "said"), [
+    ((0.8, 0.8), "The axis that decides most is batch size in all of 2 families."),
+    ((0.8, 0.1), "The axis that decides most is batch size in 1 of 2 families."),
+    ((0.1, 0.1), None),
+])  # fmt: skip
+def test_the_sentence_counts_the_families_of_an_axis(results, lows, said):
+    rows = [
+        (family, axis, estimate, low, 0.99 if axis == "batch_size" else 0.3)
+        for family, own in zip(("kcl_gaussian", "nt_xent"), lows, strict=True)
+        for axis, estimate, low in (("batch_size", 0.9, own), ("temperature", 0.2, 0.1))
+    ]
+    frame = pd.DataFrame(rows, columns=["family", "axis", "estimate", "low", "high"])
+    text = " ".join(answer(replace(results, sensitivity=frame.assign(measure="ST_corrected", reason="")), "digits"))
+    assert said in text if said else "decides most" not in text

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from analysis.estimation.balance import Balance, balance, row_means
 from analysis.estimation.crossfit import highest_mean
-from analysis.estimation.weights import PRECISION, are_equal, effective_size, imbalance, level_weights
+from analysis.estimation.weights import PRECISION, effective_size, imbalance, level_weights
 from analysis.table import Axis, Table, TableError
 from analysis.table.failures import failed_rows, failure_note
 from search_spaces.dimensions import Scale
@@ -20,6 +20,9 @@ Bools = NDArray[np.bool_]
 
 FAILED = "failed"
 """The outcome that is 1 for a failed trial and 0 for one that ended well."""
+
+_NEARLY_ALL = 0.95
+"""Weights that leave this share of a sample are not worth a note."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,12 @@ class Cells:
 
     @property
     def weights_note(self) -> str:
-        """What the weights leave of the sample; empty where all configurations count the same."""
-        off = imbalance(self.settings, self.axes, self.weights)
+        """What the weights leave of the sample; empty where that is nearly all of it."""
+        off, left = imbalance(self.settings, self.axes, self.weights), effective_size(self.weights)
         even = off <= 10 * PRECISION
-        if even and are_equal(self.weights):
+        if even and left >= _NEARLY_ALL * self.num_configs:
             return ""
-        size = f"effective sample size {effective_size(self.weights):.1f} of {self.num_configs}"
+        size = f"effective sample size {left:.1f} of {self.num_configs}"
         how = "equal levels" if even else f"levels that are equal within {100 * off:.2g} %"
         return f"weighted to {how}: {size}"
 

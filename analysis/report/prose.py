@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.comparison import VERDICTS
 from analysis.figures import Level
-from analysis.labels import Quantity, counted, quantity, setting, share, shortened, words
+from analysis.labels import Quantity, counted, listed, quantity, setting, share, shortened, words
 from analysis.report.numbers import deciding_axes
 from analysis.report.results import Results, has_failed, setting_means, untrained_level
 
@@ -48,14 +48,14 @@ def _against(results: Results) -> Iterator[str]:
 
 def _axes(results: Results) -> Iterator[str]:
     """Which axis decides most of the variance, where the data tell."""
-    found = deciding_axes(results)
-    if len(found) == 1:
-        axis, families = found[0]
-        whose = families[0] if len(families) == 1 else f"all {len(families)} families"
-        yield f"The axis that decides most is {words(axis)}, in {whose}."
-    elif found:
-        parts = [f"{words(axis)} in {shortened(families)}" for axis, families in found[:4]]
-        yield f"The axis that decides most is {'; '.join(parts)}."
+    found, count = deciding_axes(results), len(results.table.axes)
+    if not found:
+        return
+    if count == 1:
+        yield f"The axis that decides most is {words(found[0][0])}."
+        return
+    parts = [f"{words(axis)} in {'all' if len(families) == count else len(families)}" for axis, families in found[:4]]
+    yield f"The axis that decides most is {listed(parts)} of {count} families."
 
 
 def _mass(results: Results) -> Iterator[str]:
@@ -223,7 +223,7 @@ def _missing_mass(results: Results) -> str:
         return "no trial ended well"
     rows = rows[(rows["measure"] == "near_optimal_mass") & (rows["reference"] == "common")]
     reasons = [str(reason) for reason in rows["reason"] if reason]
-    return reasons[0] if reasons else "there are too few trials"
+    return reasons[0].split(";")[0] if reasons else "there are too few trials"
 
 
 def _with_interval(row: "pd.Series[float]", column: str) -> str:

@@ -32,7 +32,8 @@ def surface_frames(results: Results, dataset: str) -> Iterator[Frame]:
             note = f" ({_OTHERS[version]})" if len(versions) > 1 else ""
             yield _outcome(results, dataset, outcome, _version(surface, version), version, note)
         if outcome == results.table.outcome and not _is_cells(surface).all():
-            yield _uncertainty(results.table, dataset, _version(surface, "mean"))
+            note = f" ({_OTHERS['mean']})" if len(versions) > 1 else ""
+            yield _uncertainty(results.table, dataset, _version(surface, "mean"), note)
 
 
 def planes(table: Table) -> dict[str, Plane]:
@@ -67,7 +68,7 @@ def _outcome(results: Results, dataset: str, outcome: str, surface: pd.DataFrame
     )
 
 
-def _uncertainty(table: Table, dataset: str, surface: pd.DataFrame) -> Frame:
+def _uncertainty(table: Table, dataset: str, surface: pd.DataFrame, note: str) -> Frame:
     outcome = quantity(table.outcome)
     shown = replace(outcome, label=f"standard error of {outcome.label}", unit=outcome.difference_unit, digits=2)
     errors = surface.assign(estimate=surface["standard_error"], seed_sd=math.nan, num_failed=0.0)
@@ -76,7 +77,7 @@ def _uncertainty(table: Table, dataset: str, surface: pd.DataFrame) -> Frame:
         section="surfaces",
         name=f"{file_stem(table.outcome)}_surfaces_uncertainty",
         title=f"Surfaces of the {shown.label}",
-        caption=f"Standard error of the surface above, in {shown.unit or 'its own unit'}: dark is certain.",
+        caption=f"Standard error of the surface{note}, in {shown.unit or 'its own unit'}: dark is certain.",
         description=_extremes(errors, shown, minimize=True),
         figure=surface_figure(
             errors, planes=planes(table), points=points, quantity=shown, marks=_NOT_JUDGED, colours="cividis"
