@@ -168,3 +168,15 @@ def test_axes_that_are_not_logarithmic_have_no_octaves():
     row = one_row(measures(table({"f": _noiseless()}, axes=axes), seed=0), "worst_octave_drop", axis="temperature")
     assert np.isnan(row["estimate"])
     assert row["reason"] == "not a log axis"
+
+
+def test_intervals_beside_failures_say_that_they_undercover():
+    rows = {
+        name: runs(GRID, hill(GRID), seeds=4, rng=np.random.default_rng(1), failing=share)
+        for name, share in (("fine", 0.0), ("failing", 0.05))
+    }
+    found = measures(table(rows), seed=0)
+    told = found[found["reason"].str.contains("a few percent of the runs fail")]
+    assert set(told["family"]) == {"failing"}
+    assert set(told["measure"]) >= {"best", "default_gap"}
+    assert told["low"].notna().all()

@@ -9,7 +9,15 @@ import numpy as np
 
 from analysis.estimation.cells import Cells
 from analysis.estimation.crossfit import normalised_regret
-from analysis.estimation.intervals import UNDERCOVERS, Estimate, around, deviation, missing, rate
+from analysis.estimation.intervals import (
+    UNDERCOVERS,
+    UNDERCOVERS_WITH_FAILURES,
+    Estimate,
+    around,
+    deviation,
+    missing,
+    rate,
+)
 from analysis.estimation.means import mean_interval
 from analysis.estimation.noise import fit_noise
 from analysis.robustness.choices import Key
@@ -215,7 +223,8 @@ def row(
     """A row of robustness.csv."""
     cells = family.fitted.cells
     about = labels(table, cells, measure, axis=axis, tolerance=tolerance, reference=reference)
-    return about | numbers(found.noting(family.note), measure)
+    beside = UNDERCOVERS_WITH_FAILURES.get(measure, "") if cells.failed.any() and math.isfinite(found.low) else ""
+    return about | numbers(found.noting(family.note).noting(beside), measure)
 
 
 def labels(
