@@ -1,10 +1,10 @@
 """Sensitivity from 256 random configurations of a full factorial of 30,000, against its exact indices.
 
-Each draw takes configurations of a public table (`../shared/tables/hpobench_*.parquet`), all five seeds of each, hides
+Each draw takes configurations of a public table (`hpobench_*.parquet`), all five seeds of each, hides
 that they are levels of a grid, and asks `analysis.sensitivity.indices`. Printed for every table and axis: the exact
 total-order index without noise, the mean and the largest difference from it, and how often the 95 % interval holds it.
 
-    python benchmarks/sensitivity_tables.py --draws 100
+    python benchmarks/sensitivity_tables.py --tables FOLDER --draws 100
 """
 
 import argparse
@@ -20,7 +20,6 @@ from analysis.sensitivity.anova import factorial
 from analysis.sensitivity.grid_indices import grid_indices
 from analysis.table import Axis, Table
 
-TABLES = Path(__file__).parents[2] / "shared" / "tables"
 NAMES = ("car", "kc1", "segment")
 AXES = ("alpha", "batch_size", "depth", "learning_rate_init", "width")
 OUTCOME, FAMILY = "val_acc", "mlp"
@@ -79,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=whole_number(at_least=1), default=100, help="samples of each table")
     parser.add_argument("--configurations", type=whole_number(at_least=20), default=256, help="in each sample")
-    parser.add_argument("--tables", type=Path, default=TABLES, help="folder of the public tables")
+    parser.add_argument("--tables", type=Path, required=True, help="folder of the public tables")
     parser.add_argument("--names", nargs="+", choices=NAMES, default=NAMES)
     wished = parser.parse_args()
     for name in wished.names:
