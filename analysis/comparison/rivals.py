@@ -14,7 +14,7 @@ from analysis.estimation.fitted import LEAST_CONFIGURATIONS, Fitted
 from analysis.estimation.grids import level_codes
 from analysis.estimation.shrinkage import shrink_grid
 from analysis.estimation.surrogate import fit_surrogate
-from analysis.estimation.weights import are_equal, effective_size
+from analysis.estimation.weights import redrawn
 from analysis.robustness.bootstrap import common_noise, family_slices
 from analysis.robustness.contender import above, not_measured
 from analysis.robustness.near_optimal import mass
@@ -214,9 +214,5 @@ def _redrawn(surface: _Weighted, sampled: bool, rng: np.random.Generator) -> _We
     if not sampled:
         return surface
     expected, error, means, weights = surface
-    if are_equal(weights):
-        rows = rng.integers(len(weights), size=len(weights))
-    else:
-        rows = rng.choice(len(weights), max(round(effective_size(weights)), 1), p=weights)
-    rows = np.sort(rows)
+    rows = redrawn(weights, 1, rng)[0]
     return expected[rows], error[rows], means[rows], np.full(len(rows), 1.0 / len(rows))

@@ -70,6 +70,14 @@ def effective_size(weights: Floats) -> float:
     return float(len(weights) if are_equal(weights) else weights.sum() ** 2 / (weights @ weights))
 
 
+def redrawn(weights: Floats, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """(count, k) configurations drawn anew by their weights, sorted; k, as many as tell as much, count the same."""
+    number = len(weights)
+    if are_equal(weights):
+        return np.sort(rng.integers(number, size=(count, number)), axis=-1)
+    return np.sort(rng.choice(number, size=(count, max(round(effective_size(weights)), 1)), p=weights), axis=-1)
+
+
 def average(values: Floats, weights: Floats | None) -> Floats:
     """(...,) weighted mean of (..., n) values."""
     if weights is None or are_equal(weights):

@@ -11,7 +11,7 @@ from analysis.estimation.balance import levelled, row_means
 from analysis.estimation.crossfit import choose_best, highest_mean, mean_regret, seed_average
 from analysis.estimation.fitted import Fitted
 from analysis.estimation.noise import Noise, fit_noise
-from analysis.estimation.weights import are_equal, effective_size
+from analysis.estimation.weights import redrawn
 from analysis.robustness.choices import Key, Problem, averages, basins, choose, chosen_values, true_averages
 
 Floats = NDArray[np.float64]
@@ -166,12 +166,7 @@ def _redrawn(means: Floats, weights: Floats, sampled: bool, rng: np.random.Gener
     """(count, n) means of configurations that are a sample drawn anew, as many as tell as much; with weights."""
     if not sampled:
         return means, weights
-    count, number = means.shape
-    if are_equal(weights):
-        rows = rng.integers(number, size=means.shape)
-    else:
-        rows = rng.choice(number, size=(count, max(round(effective_size(weights)), 1)), p=weights)
-    return np.take_along_axis(means, np.sort(rows, axis=-1), axis=-1), None
+    return np.take_along_axis(means, redrawn(weights, len(means), rng), axis=-1), None
 
 
 def portions(trials: int) -> Iterator[int]:
