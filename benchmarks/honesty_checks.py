@@ -25,6 +25,9 @@ from analysis.surfaces.profiles import profiles
 from analysis.table import Table
 
 LEAST, MOST, MOST_FALSE, CHANCE = 0.92, 0.98, 0.06, 0.01
+SCATTERED = ", scattered"
+"""What the names of measures of scattered designs end in."""
+
 AWAY = 0.05
 """From here on a share of variance counts as not 0."""
 SHARES = ("omega2", "S1_corrected", "ST_corrected")
@@ -72,7 +75,7 @@ class Tally:
 
     def failing(self, measure: str) -> list[tuple[int, str]]:
         """Where a measure covers too little, or too much if that is asked of it, by more than chance."""
-        two_sided = measure in TWO_SIDED
+        two_sided = measure.removesuffix(SCATTERED) in TWO_SIDED
         return [
             (seeds, common)
             for (name, seeds, common), held in self.held.items()
@@ -131,7 +134,7 @@ def scattered_coverage(tally: Tally, *, seeds: int, common: str, draws: int) -> 
             .drop(columns="truth")
             .merge(_at_the_chosen(one), how="left", on=["family", "measure", "axis"])
         )
-    _add_rows(tally, (seeds, common), truth, found, suffix=", scattered")
+    _add_rows(tally, (seeds, common), truth, found, suffix=SCATTERED)
 
 
 def _at_the_chosen(drawn: Table) -> pd.DataFrame:
@@ -225,7 +228,7 @@ def _add_associations(tally: Tally, where: tuple[int, str], rng: np.random.Gener
     x, y = np.moveaxis(own + rng.multivariate_normal([0, 0], [[1, rho], [rho, 1]], (count, where[0])), -1, 0)
     for method in METHODS:
         found = association(x, y, rng.uniform(size=(count, 2)), method=method, seed=draw)
-        tally.add((f"{method}, scattered", *where), found.low, found.high, truths[method])
+        tally.add((f"{method}{SCATTERED}", *where), found.low, found.high, truths[method])
 
 
 def false_verdicts(*, seeds: int, draws: int) -> dict[str, float]:

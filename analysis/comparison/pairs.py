@@ -1,6 +1,6 @@
 """Two families side by side: their differences at the same shared setting and the same seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from analysis.comparison.verdicts import FEWEST_PAIRS, FEWEST_SEEDS
 from analysis.estimation.balance import levelled
 from analysis.estimation.cells import Cells
 from analysis.estimation.crossfit import choose_highest, left_out_means
+from analysis.estimation.means import seed_mean
 from analysis.labels import counted
 
 Floats = NDArray[np.float64]
@@ -28,12 +29,12 @@ class Pairs:
     Args:
         differences: (n, S) a row a shared setting, a column a seed; NaN where either side lacks a trial.
         note: what they were taken of and what was left out; empty where that goes without saying.
-        chosen: whether they are of settings that were chosen among several.
+        left_out: (S,) their mean without each seed, settings chosen anew; None where nothing was chosen.
     """
 
     differences: Floats
     note: str
-    chosen: bool = False
+    left_out: Floats | None = None
 
     @property
     def num_pairs(self) -> int:
@@ -67,10 +68,14 @@ def pairs(family: Cells, reference: Cells, *, shared: tuple[str, ...], profile: 
     names = [name for name in family.settings.columns if name in shared and name in reference.settings.columns]
     ours, theirs = setting_keys(family.settings[names], reference.settings[names])
     common = np.intersect1d(ours, theirs)
-    (one, ours_each), (other, theirs_each) = (
-        profiled(cells, key, common, profile) for cells, key in ((family, ours), (reference, theirs))
-    )
-    found = one - other
+
+    def differences(family: Cells, reference: Cells) -> tuple[Floats, Indices, Indices]:
+        (one, ours_each), (other, theirs_each) = (
+            profiled(cells, key, common, profile) for cells, key in ((family, ours), (reference, theirs))
+        )
+        return one - other, ours_each, theirs_each
+
+    found, ours_each, theirs_each = differences(family, reference)
     notes = []
     if profile == "best":
         notes.append(f"best of {_span(ours_each)} settings against {_span(theirs_each)}")
@@ -82,8 +87,16 @@ def pairs(family: Cells, reference: Cells, *, shared: tuple[str, ...], profile: 
     if dropped := int(np.isnan(found[:, ran & ran_there]).sum()):
         notes.append(f"{counted(dropped, 'pair')} left out: trials missing")
     there = np.isfinite(found)
-    chosen = profile == "best" and bool(np.any(ours_each > 1) or np.any(theirs_each > 1))
-    return Pairs(found[there.any(axis=1)][:, there.any(axis=0)], "; ".join(notes), chosen)
+    left_out, ran_both = None, np.flatnonzero(there.any(axis=0)).tolist()
+    if profile == "best" and bool(np.any(ours_each > 1) or np.any(theirs_each > 1)):
+        sides = ([_without(cells, seed) for cells in (family, reference)] for seed in ran_both)
+        left_out = np.array([seed_mean(differences(*each)[0]).estimate for each in sides])
+    return Pairs(found[there.any(axis=1)][:, there.any(axis=0)], "; ".join(notes), left_out)
+
+
+def _without(cells: Cells, seed: int) -> Cells:
+    columns = {name: np.delete(getattr(cells, name), seed, axis=1) for name in ("outcome", "selection", "failed")}
+    return replace(cells, **columns)
 
 
 def setting_keys(one: pd.DataFrame, other: pd.DataFrame) -> tuple[Indices, Indices]:

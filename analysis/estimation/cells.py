@@ -18,6 +18,9 @@ from search_spaces.dimensions import Scale
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+BLOCK_AXIS = "batch_size"
+"""Runs of a seed see the same batches where this axis has the same value."""
+
 FAILED = "failed"
 """The outcome that is 1 for a failed trial and 0 for one that ended well."""
 
@@ -271,6 +274,6 @@ def _configurations(rows: pd.DataFrame, names: list[str]) -> tuple[pd.DataFrame,
 
 
 def _blocks(settings: pd.DataFrame) -> NDArray[np.intp]:
-    if "batch_size" not in settings:
+    if BLOCK_AXIS not in settings:
         return np.zeros(len(settings), dtype=np.intp)
-    return np.unique(settings["batch_size"].to_numpy(), return_inverse=True)[1].astype(np.intp)
+    return np.unique(settings[BLOCK_AXIS].to_numpy(), return_inverse=True)[1].astype(np.intp)

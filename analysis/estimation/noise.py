@@ -9,6 +9,7 @@ share every batch. A comparison within a batch size has residual noise only; a m
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +67,7 @@ class Noise:
             (self.block + self.residual / n, self.df_block),
             ((1 - 1 / n) * self.residual, self.df_residual),
         ]
-        return _satterthwaite(parts)
+        return satterthwaite(parts)
 
 
 def fit_noise(outcome: Floats, blocks: Blocks) -> Noise:
@@ -204,7 +205,7 @@ def _seed_variances(fits: list[BlockEffects], residual: float) -> tuple[float, f
     return min(max(float(np.mean(products)), 0.0), both) if products else 0.0, both
 
 
-def _satterthwaite(parts: list[tuple[float, float]]) -> float:
+def satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
     """Degrees of freedom of a sum of independent mean squares; parts are (value, degrees of freedom)."""
     parts = [(value, df) for value, df in parts if value > 0]
     if any(df <= 0 for _, df in parts):

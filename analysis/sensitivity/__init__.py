@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.estimation.cells import Cells, cells
+from analysis.estimation.cells import BLOCK_AXIS, Cells, cells
 from analysis.estimation.fitted import family_noise
 from analysis.estimation.intervals import Estimate, missing
 from analysis.estimation.noise import Noise
 from analysis.estimation.surrogate import MAX_POINTS, fit_surrogate, held_out_r2
-from analysis.sensitivity.anova import BLOCK_AXIS, factorial
+from analysis.sensitivity.anova import factorial
 from analysis.sensitivity.good_region import good_region_importance
 from analysis.sensitivity.gp_indices import BlockNoise, forest_indices, surrogate_indices
 from analysis.sensitivity.grid_indices import grid_indices, variance_shares

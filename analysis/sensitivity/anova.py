@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.estimation.cells import Cells
+from analysis.estimation.cells import BLOCK_AXIS, Cells
 from analysis.estimation.noise import block_effects
 from analysis.sensitivity.decomposition import all_subsets, subset_variances
 
@@ -19,7 +19,6 @@ Bools = NDArray[np.bool_]
 SEED, HIGHER, UNEXPLAINED = "seed", "higher order", "unexplained"
 """Terms that aren't axes: seeds, interactions of three and more axes, and what no term explains."""
 
-BLOCK_AXIS = "batch_size"
 SEED_BLOCK = f"{SEED}*{BLOCK_AXIS}"
 ROUNDING = 1e-12
 """A standard deviation that is smaller than this share of the values is 0."""

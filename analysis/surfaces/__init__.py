@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.estimation.cells import FAILED, Cells, all_cells, cells, unit_points
+from analysis.estimation.cells import BLOCK_AXIS, FAILED, Cells, all_cells, cells, unit_points
 from analysis.estimation.fitted import LEAST_CONFIGURATIONS, family_noise
 from analysis.estimation.surrogate import fit_surrogate, held_out_r2
 from analysis.surfaces.groups import Summary, summaries
@@ -43,8 +43,8 @@ def plane(axes: tuple[Axis, ...], *, shared: tuple[str, ...]) -> Plane | None:
     """The first private numeric axis over batch_size, or over the next axis there is; None without axes."""
     private = [axis for axis in axes if axis.name not in shared and axis.scale is not None]
     rest = [axis for axis in axes if axis not in private]
-    batch_size = [axis for axis in axes if axis.name == "batch_size"]
-    across = [axis for axis in [*private, *rest] if axis.name != "batch_size"] or batch_size
+    batch_size = [axis for axis in axes if axis.name == BLOCK_AXIS]
+    across = [axis for axis in [*private, *rest] if axis.name != BLOCK_AXIS] or batch_size
     if not across:
         return None
     x = across[0]

@@ -1,15 +1,17 @@
 """One-axis profiles: an outcome along one axis, the others averaged under the reference measure."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.estimation.cells import FAILED, Cells, all_cells
+from analysis.estimation.cells import BLOCK_AXIS, FAILED, Cells, all_cells
 from analysis.estimation.fitted import LEAST_CONFIGURATIONS, family_noise
-from analysis.estimation.intervals import Estimate, around, missing, rate
-from analysis.estimation.means import mean_interval
+from analysis.estimation.intervals import Estimate, missing, rate
+from analysis.estimation.means import Mean, mean_interval
+from analysis.estimation.noise import satterthwaite
 from analysis.estimation.surrogate import fit_surrogate
 from analysis.surfaces.smooth import at_values, averages, evaluation_points, is_complete, parts, reference_points
 from analysis.table import Axis, Table
@@ -22,9 +24,9 @@ def profiles(table: Table, outcome: str, *, seed: int) -> pd.DataFrame:
 
     On complete grids the mean of all trials at a level, with Student's interval of the seeds' means (Clopper and
     Pearson's for `failed`). In scattered designs, and on grids with holes, where levels of one axis do not meet the
-    same levels of the others, a Gaussian process averaged over the
-    other axes under the reference measure; its posterior variance and what all runs of a seed share, with S - 1
-    degrees of freedom. In a notebook:
+    same levels of the others, a Gaussian process averaged over the other axes under the reference measure; error^2
+    is the sum of its posterior variance, with n - 1 degrees of freedom, and of what the runs of a seed share there,
+    with S - 1 (Satterthwaite's of both). In a notebook:
 
         found = profiles(table, "linear_top1", seed=0)
         found[found["axis"] == "temperature"].set_index("value")[["estimate", "low", "high"]]
@@ -83,15 +85,19 @@ def _levels(family: Cells, axis: Axis, outcome: str) -> Iterator[dict[str, Any]]
 def _smooth(family: Cells, outcome: str, seed: int) -> Iterator[tuple[Axis, Iterator[dict[str, Any]]]]:
     noise, variances = family_noise(family, outcome)
     fit = fit_surrogate(family.points, family.means, variances, seed=seed)
-    common = float(np.nan_to_num((noise.seed + noise.block) / family.num_seeds))
     least, most = (-1.0, 0.0) if outcome == FAILED else (-np.inf, np.inf)
     points = reference_points(family.axes, seed=seed)
+    spare = family.num_seeds - 1.0
 
     def along(axis: Axis) -> Iterator[dict[str, Any]]:
+        blocks = 1 if axis.name == BLOCK_AXIS else noise.num_blocks
+        common = float(np.nan_to_num((noise.seed + noise.block / blocks) / family.num_seeds))
         values = evaluation_points(family, axis)
         means, variance = averages(fit, at_values(points, family.axes, axis, values))
-        for value, mean, error in zip(values, means.tolist(), np.sqrt(variance + common).tolist(), strict=True):
-            found = around(mean, error, seeds=family.num_seeds, method="gaussian process", least=least, most=most)
+        for value, mean, own in zip(values, means.tolist(), variance.tolist(), strict=True):
+            df = satterthwaite([(own, family.num_configs - 1.0), (common, spare)])
+            error, reason = (math.sqrt(own + common), "") if spare else (math.nan, "no interval: one seed")
+            found = Mean(mean, error, df, reason).interval("gaussian process", least=least, most=most)
             yield _row(value, found.flipped(family.sign), _trials(family))
 
     return ((axis, along(axis)) for axis in family.axes)
