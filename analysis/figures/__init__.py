@@ -1,19 +1,25 @@
 """Numbers in, figures out: nothing here computes a statistic."""
 
 from analysis.figures.cells import Marks
-from analysis.figures.curves import Level, epoch_figure, profile_figure, tolerance_figure
+from analysis.figures.curves import epoch_figure, expected_best_figure, profile_figure, tolerance_figure
+from analysis.figures.levels import Level
 from analysis.figures.places import Plane
 from analysis.figures.surfaces import surface_figure
 from analysis.figures.svg import inline, save
+from analysis.figures.whiskers import difference_figure, share_figure, trade_off_figure
 
 __all__ = [
     "Level",
     "Marks",
     "Plane",
+    "difference_figure",
     "epoch_figure",
+    "expected_best_figure",
     "inline",
     "profile_figure",
     "save",
+    "share_figure",
     "surface_figure",
     "tolerance_figure",
+    "trade_off_figure",
 ]

@@ -1,10 +1,8 @@
-"""Curves with bands: near-optimal mass over the tolerance, one-axis profiles, training over epochs."""
+"""Curves with bands: near-optimal mass, expected best, one-axis profiles, training over epochs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from textwrap import fill
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -13,12 +11,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures.legends import draw_legend, family_handles
+from analysis.figures.levels import Level, level_handles, line_across
 from analysis.figures.places import coordinates, label_axis
 from analysis.figures.style import (
     FAINT,
     INK,
-    RULE,
-    WIDTH,
     FamilyStyle,
     Sheet,
     drawing_style,
@@ -27,7 +25,7 @@ from analysis.figures.style import (
     set_title,
     sheet,
 )
-from analysis.labels import Quantity, short, words
+from analysis.labels import Quantity, words
 from analysis.table import Axis
 
 _HEIGHT = 1.35
@@ -37,15 +35,6 @@ _NUM_MARKERS = 9
 _MOST_LABELS = 5
 _LABEL_WIDTH = 26  # characters beside a panel
 _NUM_TOGETHER = 8  # above this many families one panel of all of them is a thicket
-
-
-@dataclass(frozen=True)
-class Level:
-    """A value with its interval, drawn as a line with a band across a panel."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 def tolerance_figure(
@@ -74,7 +63,44 @@ def tolerance_figure(
                 _curve(axes, rows, "tolerance", styles[family], band=index >= together)
             _finish_tolerance(axes, quantity, frame["tolerance"], is_first=page.is_first_column(index))
         # Titles name the families where no panel shows several.
-        _family_legend(page, styles if together else {}, "study's tolerances" if len(tolerances) else "")
+        handles = family_handles(styles if together else {})
+        if len(tolerances):
+            handles["study's tolerances"] = Line2D([], [], color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
+        draw_legend(page, handles)
+        return page.figure
+
+
+def expected_best_figure(
+    frame: pd.DataFrame, *, families: Sequence[str], quantity: Quantity, untrained: Level | None
+) -> Figure:
+    """Draw the expected best of n random settings: all families together, then each with its band.
+
+    Args:
+        frame: columns family, n, estimate, low, high.
+        families: in the order of the panels.
+        quantity: the outcome.
+        untrained: the untrained encoder's mean and interval; None where it was not run.
+    """
+    styles = family_styles(families)
+    together = 1 if 1 < len(families) <= _NUM_TOGETHER else 0
+    alone = len(families) if not together or frame["low"].notna().any() else 0
+    counts = sorted(frame["n"].unique())
+    with drawing_style():
+        page = sheet(alone + together, columns=_COLUMNS, height=_HEIGHT, strip=_STRIP)
+        for index, axes in enumerate(page.panels):
+            shown = families if index < together else families[index - together : index - together + 1]
+            set_title(axes, "all families" if index < together else shown[0])
+            line_across(axes, untrained)
+            for family in shown:
+                rows = frame[frame["family"] == family].sort_values("n")
+                _curve(axes, rows, "n", styles[family], band=index >= together)
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(counts, [f"{count:,}" for count in counts])
+            axes.minorticks_off()
+            axes.set_xlabel("random settings tried")
+            _outcome_axis(axes, quantity, is_first=page.is_first_column(index))
+        _share_y(page.panels)
+        draw_legend(page, {**family_handles(styles if together else {}), **level_handles(untrained)})
         return page.figure
 
 
@@ -98,7 +124,7 @@ def profile_figure(
             axes = page.panels[index]
             set_title(axes, family)
             rows = frame[(frame["family"] == family) & (frame["axis"] == axis.name)]
-            _line_across(axes, untrained)
+            line_across(axes, untrained)
             rows = rows.assign(value=coordinates(axis, rows["value"]))
             _curve(axes, rows.sort_values("value"), "value", styles[family], band=True)
             label_axis(axes.xaxis, axis, positions=coordinates, most=_MOST_LABELS)
@@ -126,7 +152,7 @@ def epoch_figure(
         for index, family in enumerate(families):
             axes = page.panels[index]
             set_title(axes, family)
-            _line_across(axes, untrained)
+            line_across(axes, untrained)
             _curve(
                 axes,
                 frame[frame["family"] == family].sort_values("epoch"),
@@ -153,14 +179,6 @@ def _curve(axes: Axes, rows: pd.DataFrame, x: str, style: FamilyStyle, *, band: 
         places, middle, color=style.colour, linestyle=style.line, marker=style.marker, markevery=step,
         markersize=3.6, linewidth=1.5,
     )  # fmt: skip
-
-
-def _line_across(axes: Axes, level: Level | None) -> None:
-    if level is None:
-        return
-    if np.isfinite([level.low, level.high]).all():
-        axes.axhspan(level.low, level.high, color=FAINT, alpha=0.18, linewidth=0)
-    axes.axhline(level.estimate, color=FAINT, linewidth=1.1, linestyle=(0, (4, 2)))
 
 
 def _finish_tolerance(axes: Axes, quantity: Quantity, tolerances: pd.Series, *, is_first: bool) -> None:
@@ -191,37 +209,6 @@ def _share_y(panels: Sequence[Axes]) -> None:
         axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
 
-def _family_legend(page: Sheet, styles: dict[str, FamilyStyle], note: str) -> None:
-    handles = {
-        short(family, longest=20): Line2D(
-            [], [], color=style.colour, linestyle=style.line, marker=style.marker, markersize=4, linewidth=1.5
-        )
-        for family, style in styles.items()
-    }
-    if note:
-        handles[note] = Line2D([], [], color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
-    _legend(page, handles)
-
-
 def _line_legend(page: Sheet, what: str, untrained: Level | None) -> None:
-    handles: dict[str, Line2D | tuple[Patch, Line2D]] = {
-        what: (Patch(color=INK, alpha=0.22, linewidth=0), Line2D([], [], color=INK, linewidth=1.5))
-    }
-    if untrained is not None:
-        line = Line2D([], [], color=FAINT, linewidth=1.1, linestyle=(0, (4, 2)))
-        handles["untrained, with interval"] = (Patch(color=RULE, linewidth=0), line)
-    _legend(page, handles)
-
-
-def _legend(page: Sheet, handles: dict[str, Line2D | tuple[Patch, Line2D]] | dict[str, Line2D]) -> None:
-    if not handles:
-        return
-    beside_panels = page.area[2] < WIDTH
-    axes = page.strip(0.01, 0.99, 0.0, _HEIGHT if beside_panels else _STRIP)
-    axes.set_axis_off()
-    # Three columns of short labels fit beside panels, and long ones do not.
-    columns = 2 if beside_panels and len(handles) > 2 else 5
-    axes.legend(
-        handles.values(), handles.keys(), loc="center", ncols=min(len(handles), columns), frameon=False,
-        borderaxespad=0, handlelength=3.0, columnspacing=1.6,
-    )  # fmt: skip
+    mean = (Patch(color=INK, alpha=0.22, linewidth=0), Line2D([], [], color=INK, linewidth=1.5))
+    draw_legend(page, {what: mean, **level_handles(untrained)})

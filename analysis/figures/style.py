@@ -74,7 +74,7 @@ class Sheet:
     """A figure of equal panels in reading order, and a strip for what they share.
 
     Args:
-        area: left, bottom, width and height of the strip in inches.
+        area: left, bottom, width and height in inches of the strip; beside panels it is as high as they are.
     """
 
     figure: Figure
@@ -117,13 +117,13 @@ def drawing_style() -> Iterator[None]:
         yield
 
 
-def sheet(count: int, *, columns: int, height: float, strip: float) -> Sheet:
-    """Cut a page into `count` equal panels of `height` inches, with a strip of `strip` inches.
+def sheet(count: int, *, columns: int, height: float, strip: float, left: float = 0.62) -> Sheet:
+    """Cut a page into `count` equal panels of `height` inches, `left` inches beside each, and a strip of `strip`.
 
     The strip stands in what the last row leaves free where that is wide enough, else below. Every length is
     fixed in inches: what fits once fits for any numbers, and a layout engine's passes are saved.
     """
-    left, right, top, bottom = 0.62, 0.13, 0.32, 0.5
+    right, top, bottom = 0.13, 0.32, 0.5
     columns = min(columns, count)
     rows = -(-count // columns)
     width, tall = WIDTH / columns, top + height + bottom
@@ -139,7 +139,7 @@ def sheet(count: int, *, columns: int, height: float, strip: float) -> Sheet:
         scale = WIDTH, figure.get_figheight()
         shares = [length / scale[k % 2] for k, length in enumerate((*corner, *size))]
         panels.append(figure.add_axes((shares[0], shares[1], shares[2], shares[3])))
-    area = (0.0, 0.0, WIDTH, strip) if below else (WIDTH - free + 0.3, 0.15, free - 0.3, strip)
+    area = (0.0, 0.0, WIDTH, strip) if below else (WIDTH - free + 0.3, 0.15, free - 0.3, height)
     return Sheet(figure, tuple(panels), columns, area)
 
 

@@ -10,23 +10,25 @@ from analysis.labels import MISSING, quantity, share, words
 from analysis.report.facts import Grid
 from analysis.report.results import Results
 
-_SHOWN = {"ST_corrected": "total", "S1_corrected": "alone"}
+SHARES = {"ST_corrected": "total", "S1_corrected": "alone"}
+"""Measures of what an axis decides, in the words of the page."""
+
 _SEARCH = "expected_best_"
 
 
 def axis_shares(results: Results) -> Grid:
     """Shares of the variance over the settings, an axis a row; no rows where no family has any."""
     rows = results.sensitivity
-    rows = rows[rows["measure"].isin(_SHOWN)] if len(rows) else rows
+    rows = rows[rows["measure"].isin(SHARES)] if len(rows) else rows
     if rows.empty or rows["estimate"].isna().all():
         return Grid([], [])
     # A family none of whose axes has a number says why once.
     lines = []
     for (family, axis), of_axis in rows.groupby(["family", "axis"], sort=False):
         by_measure = {row["measure"]: row for row in of_axis.to_dict("records")}
-        found = [_share(by_measure.get(measure)) for measure in _SHOWN]
+        found = [_share(by_measure.get(measure)) for measure in SHARES]
         lines.append([str(family), words(str(axis)), *found, str(by_measure["ST_corrected"]["reason"] or "")])
-    return Grid(["family", "axis", *(f"{how}, % of variance" for how in _SHOWN.values()), "note"], lines)
+    return Grid(["family", "axis", *(f"{how}, % of variance" for how in SHARES.values()), "note"], lines)
 
 
 def deciding_axes(results: Results) -> list[tuple[str, list[str]]]:
@@ -45,11 +47,9 @@ def deciding_axes(results: Results) -> list[tuple[str, list[str]]]:
 
 def expected_bests(results: Results) -> Grid:
     """The expected best of n random settings, a family a row; at most seven n."""
-    shown, rows = quantity(results.table.outcome), results.measures
-    rows = rows[rows["measure"].str.startswith(_SEARCH) & rows["estimate"].notna()]
+    shown, rows = quantity(results.table.outcome), expected_best_rows(results)
     if rows.empty:
         return Grid([], [])
-    rows = rows.assign(n=rows["measure"].str.removeprefix(_SEARCH).astype(int))
     counts = sorted(rows["n"].unique().tolist())
     counts = counts[:: max(math.ceil(len(counts) / 7), 1)]
     lines = []
@@ -57,6 +57,13 @@ def expected_bests(results: Results) -> Grid:
         by_count = {row["n"]: row for row in of_family.to_dict("records")}
         lines.append([str(family), *(_number(by_count.get(n), shown.number) for n in counts)])
     return Grid(["family", *(f"n = {n:,}" for n in counts)], lines)
+
+
+def expected_best_rows(results: Results) -> pd.DataFrame:
+    """The rows of robustness.csv about the expected best of `n` random settings, with that number."""
+    rows = results.measures
+    rows = rows[rows["measure"].str.startswith(_SEARCH) & rows["estimate"].notna()]
+    return rows.assign(n=rows["measure"].str.removeprefix(_SEARCH).astype(int))
 
 
 def _share(row: Mapping[Hashable, Any] | None) -> str:

@@ -20,6 +20,7 @@ from analysis.report.prose import answer
 from analysis.report.results import Results, compute, has_failed
 from analysis.report.score import Column, Row, columns, notes, score_rows
 from analysis.report.surface_frames import surface_frames
+from analysis.report.whisker_frames import whisker_frames
 from analysis.surfaces import COLUMNS as SURFACE_COLUMNS
 from analysis.table import Table
 from analysis.table.store import datasets_of, from_store, read_study
@@ -144,7 +145,9 @@ def is_current(folder: Folder) -> bool:
 
 
 def _part(results: Results, dataset: str, *, folder: Path, suffix: str) -> Part:
-    frames = [*surface_frames(results, dataset), *curve_frames(results, dataset)]
+    frames = [
+        *whisker_frames(results, dataset), *surface_frames(results, dataset), *curve_frames(results, dataset),
+    ]  # fmt: skip
     hung = [hang(frame, folder=folder, suffix=suffix) for frame in frames]
     sections = dict.fromkeys(picture.section for picture in hung)
     trials, rows = results.table.trials, score_rows(results)
