@@ -1,19 +1,25 @@
 """Numbers in, figures out: nothing here computes a statistic."""
 
 from analysis.figures.cells import Marks
+from analysis.figures.collapse import collapse_figure, rank_figure, spectrum_figure
+from analysis.figures.colouring import Colouring
 from analysis.figures.curves import Level, epoch_figure, profile_figure, tolerance_figure
 from analysis.figures.places import Plane
 from analysis.figures.surfaces import surface_figure
 from analysis.figures.svg import inline, save
 
 __all__ = [
+    "Colouring",
     "Level",
     "Marks",
     "Plane",
+    "collapse_figure",
     "epoch_figure",
     "inline",
     "profile_figure",
+    "rank_figure",
     "save",
+    "spectrum_figure",
     "surface_figure",
     "tolerance_figure",
 ]
