@@ -190,6 +190,19 @@ def test_spectra_are_medians_of_shares_of_the_largest_value():
         assert own[0] == 1.0
 
 
+def test_settings_do_not_depend_on_the_order_of_rows_nor_on_trials_chosen_by_outcome():
+    found = study()
+    shuffled = replace(found, trials=found.trials.sample(frac=1, random_state=3))
+    searched = replace(found, design="tpe")
+    means = [rank_and_outcome(one, "digits", rank=RANK, by=BY) for one in (found, shuffled, searched)]
+    assert means[0].equals(means[1])
+    assert means[2].empty
+    lines = [spectra(one, "digits", column="z_spectrum", by=BY) for one in (found, shuffled, searched)]
+    assert lines[0].drop(columns="shares").equals(lines[1].drop(columns="shares"))
+    assert all((one == other).all() for one, other in zip(lines[0]["shares"], lines[1]["shares"], strict=True))
+    assert lines[2].empty
+
+
 def test_thinning_keeps_the_ends_and_spreads_the_rest_evenly():
     frame = pd.DataFrame({"family": ["b"] * 9 + ["a"] * 2, "value": [*range(9), 0, 1]})
     assert thinned(frame, most=5)["value"].tolist() == [0, 2, 4, 6, 8, 0, 1]

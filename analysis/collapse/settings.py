@@ -28,15 +28,13 @@ def rank_and_outcome(table: Table, dataset: str, *, rank: str, by: Mapping[str, 
         Columns family, value (of the axis; NaN without one), rank, rank_sd, outcome, outcome_sd (standard deviations
         over seeds; NaN of one seed), n_seeds; families as in the table, then by value and setting.
     """
-    rows = []
-    for family, value, trials in _settings(table, dataset, [rank, table.outcome], by):
-        both = trials[[rank, table.outcome]].to_numpy(dtype=float, na_value=np.nan)
-        both = both[np.isfinite(both).all(axis=1)]
-        if len(both):
-            spread = both.std(axis=0, ddof=1) if len(both) > 1 else (np.nan, np.nan)
-            ends = (part[k] for k in (0, 1) for part in (both.mean(axis=0), spread))
-            rows.append((family, value, *ends, len(both)))
-    return pd.DataFrame(rows, columns=list(RANK_COLUMNS))
+    parts = []
+    for family, trials in _measured(table, dataset, (rank, table.outcome), by):
+        pair = trials[[rank, table.outcome]].astype(float).set_axis(["rank", "outcome"], axis=1)
+        groups = pair[np.isfinite(pair).all(axis=1)].groupby(trials["_setting"], sort=True)
+        spread = groups.std(ddof=1).add_suffix("_sd")
+        parts.append(_in_order(groups.mean().join(spread).assign(n_seeds=groups.size()), family, trials))
+    return _joined(parts, RANK_COLUMNS)
 
 
 def spectra(table: Table, dataset: str, *, column: str, by: Mapping[str, Axis]) -> pd.DataFrame:
@@ -53,14 +51,17 @@ def spectra(table: Table, dataset: str, *, column: str, by: Mapping[str, Axis]) 
         Columns family, value (of the axis; NaN without one), shares (an array that begins with 1), n_seeds; families
         as in the table, then by value and setting.
     """
-    rows = []
-    for family, value, trials in _settings(table, dataset, [column], by):
-        measured = [np.asarray(one, dtype=float) for one in trials[column].dropna()]
-        shares = [one / one[0] for one in measured if one.size and one[0] > 0]
-        if shares:
-            shortest = min(map(len, shares))
-            rows.append((family, value, np.median([one[:shortest] for one in shares], axis=0), len(shares)))
-    return pd.DataFrame(rows, columns=list(SPECTRUM_COLUMNS))
+    parts = []
+    for family, trials in _measured(table, dataset, (column,), by):
+        told = trials.dropna(subset=[column])
+        shares: dict[int, list[Floats]] = {}
+        for setting, values in zip(told["_setting"], told[column], strict=True):
+            if len(values) and values[0] > 0:
+                shares.setdefault(setting, []).append(np.asarray(values, dtype=float) / values[0])
+        medians = pd.Series({setting: _median(several) for setting, several in shares.items()}, dtype=object)
+        counts = pd.Series({setting: len(several) for setting, several in shares.items()}, dtype=int)
+        parts.append(_in_order(pd.DataFrame({"shares": medians, "n_seeds": counts}), family, trials))
+    return _joined(parts, SPECTRUM_COLUMNS)
 
 
 def thinned(frame: pd.DataFrame, *, most: int) -> pd.DataFrame:
@@ -78,19 +79,35 @@ def placed(table: Table, dataset: str, family: str) -> pd.DataFrame:
     return mine.assign(_setting=mine.groupby(names, sort=True, dropna=False).ngroup() if names else 0)
 
 
-def _settings(
-    table: Table, dataset: str, columns: list[str], by: Mapping[str, Axis]
-) -> Iterator[tuple[str, float, pd.DataFrame]]:
-    """Family, value of its axis and trials of every setting; nothing where the table lacks a column."""
+def _measured(
+    table: Table, dataset: str, columns: tuple[str, ...], by: Mapping[str, Axis]
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Family and trials with `_setting`, `_value` and the columns; nothing where the table lacks one of them."""
     kept = split(table)[0]
     if not set(columns) <= set(kept.trials):
         return
     for family in kept.axes:
-        axis = by.get(family)
-        groups = [rows for _, rows in placed(kept, dataset, family).groupby("_setting", sort=True)]
-        values = [np.nan if axis is None else float(rows[axis.name].iloc[0]) for rows in groups]
-        for index in np.argsort(values, kind="stable"):
-            yield family, values[index], groups[index]
+        trials, axis = placed(kept, dataset, family), by.get(family)
+        value = np.nan if axis is None else trials[axis.name].astype(float)
+        yield family, trials[["_setting", *dict.fromkeys(columns)]].assign(_value=value)
+
+
+def _in_order(found: pd.DataFrame, family: str, trials: pd.DataFrame) -> pd.DataFrame:
+    """Rows by setting with the values of the family's axis, in their order."""
+    values = trials.groupby("_setting", sort=True)["_value"].first()
+    return found.assign(family=family, value=values.reindex(found.index)).sort_values("value", kind="stable")
+
+
+def _joined(parts: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True)[list(columns)] if filled else pd.DataFrame(columns=list(columns))
+
+
+def _median(several: list[Floats]) -> Floats:
+    """Of the values that all of them have."""
+    shortest = min(map(len, several))
+    median: Floats = np.median([one[:shortest] for one in several], axis=0)
+    return median
 
 
 def _evenly(count: int, most: int) -> NDArray[np.intp]:

@@ -126,9 +126,9 @@ def _rank(results: Results, dataset: str, colouring: Colouring) -> Iterator[Fram
         title=f"{outcome.label.capitalize()} against {rank.label}",
         caption=(
             f"A point a setting: its mean {rank.label} (across) and {outcome.label} (up), with bars of one standard "
-            "deviation over seeds where there are at least two. All panels share both scales. Points that rise to "
-            f"the right: within this family {outcome.label} rises with the rank. {_colours(colouring, families)}"
-            f"{_drawn(drawn, every)}{_left_out(results)}"
+            "deviation over seeds to either side, where there are at least two. All panels share both scales. Points "
+            f"that rise to the right: within this family {outcome.label} rises with the rank. "
+            f"{_colours(colouring, families)}{_drawn(drawn, every)}{_left_out(results)}"
         ),
         description=" ".join(texts),
         figure=rank_figure(drawn, families=families, rank=rank, outcome=outcome, colouring=_of(colouring, families)),
