@@ -280,6 +280,28 @@ def test_families_with_different_axes_share_one_bar_and_name_theirs():
     assert [text.get_text() for text in figure.axes[-1].get_xticklabels()] == ["lowest", "highest"]
 
 
+@pytest.mark.parametrize("count", [1, 2, 4, 6, 10])
+def test_no_text_is_cut_off_at_the_edge_of_a_figure(count):
+    families = [f"f{k}" for k in range(count)]
+    axes = [TEMPERATURE, BANDWIDTH, Axis("redundancy_weight", "log", (), 0.0005, 0.5)]
+    colouring = Colouring({family: axes[k % 3] for k, family in enumerate(families)})
+    frame = pd.DataFrame({"family": families, "value": 0.5, "rank": 1.0, "rank_sd": 100.0, "outcome": 0.5})
+    frame["shares"] = [np.array([1.0, 1e-7])] * count
+    figures = [
+        spectrum_figure(frame, families=families, colouring=colouring),
+        rank_figure(
+            frame.assign(outcome_sd=0.1), families=families, rank=quantity(RANK), outcome=quantity("knn_top1"),
+            colouring=colouring,
+        ),
+    ]  # fmt: skip
+    for figure in figures:
+        for axes in figure.axes:
+            box = axes.get_tightbbox(figure.canvas.get_renderer())
+            assert min(box.x0, box.y0) >= 0
+            assert box.x1 <= figure.bbox.x1
+            assert box.y1 <= figure.bbox.y1
+
+
 def test_the_colour_is_temperature_else_the_own_axis_that_decides_most(results):
     power = Axis("power", "log2", (1, 2), 1.0, 2.0)
     linear = Axis("bias", "linear", (1, 2), 1.0, 2.0)

@@ -48,8 +48,8 @@ class Colouring:
         """A bar with the axis's values, or with its ends alone where families have different axes."""
         if not self.axes:
             return
-        beside_panels = page.area[2] < WIDTH
-        axes = page.strip(0.02 if beside_panels else 0.42, 0.97, 0.95 if beside_panels else 0.46, 0.13)
+        ends, bottom = ((0.06, 0.93), 0.95) if page.area[2] < WIDTH else ((0.42, 0.96), 0.46)
+        axes = page.strip(*ends, bottom, 0.13)
         bar = page.figure.colorbar(ScalarMappable(UNIT, COLOURS), cax=axes, orientation="horizontal")
         # A raster image: 256 vector rectangles would show hairline gaps between them.
         for collection in axes.collections:
