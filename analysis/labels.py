@@ -49,7 +49,7 @@ class Quantity:
         """The number without its unit, a dash where there is none."""
         if value is None or math.isnan(value):
             return MISSING
-        return f"{value * self.factor:.{self.digits}f}"
+        return f"{value * self.factor:z.{self.digits}f}"
 
     def text(self, value: float | None) -> str:
         """The number with its unit."""

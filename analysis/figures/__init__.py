@@ -1,6 +1,8 @@
 """Numbers in, figures out: nothing here computes a statistic."""
 
 from analysis.figures.cells import Marks
+from analysis.figures.collapse import collapse_figure, rank_figure, spectrum_figure
+from analysis.figures.colouring import Colouring
 from analysis.figures.curves import epoch_figure, expected_best_figure, profile_figure, tolerance_figure
 from analysis.figures.levels import Level
 from analysis.figures.places import Plane
@@ -9,16 +11,20 @@ from analysis.figures.svg import inline, save
 from analysis.figures.whiskers import difference_figure, share_figure, trade_off_figure
 
 __all__ = [
+    "Colouring",
     "Level",
     "Marks",
     "Plane",
+    "collapse_figure",
     "difference_figure",
     "epoch_figure",
     "expected_best_figure",
     "inline",
     "profile_figure",
+    "rank_figure",
     "save",
     "share_figure",
+    "spectrum_figure",
     "surface_figure",
     "tolerance_figure",
     "trade_off_figure",

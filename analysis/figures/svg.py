@@ -44,6 +44,11 @@ def inline(svg: str, *, prefix: str, title: str, description: str) -> str:
         element.attrib = {
             name.removeprefix(f"{{{_XLINK}}}"): _own(value, name, prefix) for name, value in element.attrib.items()
         }
+        # Nothing refers to a group, and text that is turned by nothing stands as it is.
+        if element.tag == "g":
+            element.attrib.pop("id", None)
+        if element.attrib.get("transform", "").startswith("rotate(-0 "):
+            del element.attrib["transform"]
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("role", "img")
@@ -70,6 +75,9 @@ def _own(value: str, name: str, prefix: str) -> str:
         return f"{prefix}-{value}"
     if name.endswith("href"):
         return re.sub(r"^#", f"#{prefix}-", value)
+    if name in ("d", "x", "y"):
+        # A hundredth of a point; six digits would be a third of the page.
+        return re.sub(r"(\.\d\d)\d+", r"\1", value)
     value = re.sub(r"url\(#", f"url(#{prefix}-", value)
     for colour, variable in _PAGE_COLOURS.items():
         value = value.replace(colour, variable)

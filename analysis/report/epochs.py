@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from analysis.collapse.epochs import at_common_epochs
+
 LOW, HIGH = 0.1, 0.9
 
 
@@ -20,10 +22,7 @@ def over_epochs(history: pd.DataFrame, outcome: str) -> pd.DataFrame:
     """
     if outcome not in history:
         return pd.DataFrame(columns=["family", "epoch", "estimate", "low", "high"])
-    measured = history.dropna(subset=[outcome])
-    sizes = measured["batch_size"].fillna(0)
-    reached = sizes.groupby([measured["family"], measured["epoch"]]).transform("nunique")
-    measured = measured[reached == sizes.groupby(measured["family"]).transform("nunique")]
+    measured = at_common_epochs(history.dropna(subset=[outcome]))
     if measured["epoch"].nunique() < 2:
         return pd.DataFrame(columns=["family", "epoch", "estimate", "low", "high"])
     groups = measured.groupby(["family", "epoch"])[outcome]

@@ -80,22 +80,6 @@ def table_facts(table: Table) -> list[tuple[str, str]]:
     ]
 
 
-def collapse_counts(table: Table, dataset: str) -> Grid:
-    """Trials by family and category of collapse of the embeddings; failed trials have none.
-
-    No rows of a table that does not tell.
-    """
-    rows: list[list[str]] = []
-    if "collapse" not in table.trials:
-        return Grid(["family", *COLLAPSE, "not measured"], rows)
-    every = pd.concat([frame for frame in (table.trials, table.baseline) if len(frame)])
-    for family in [*table.axes, *table.baseline["family"].unique()]:
-        trials = every[(every["dataset"] == dataset) & (every["family"] == family)]
-        counts = [int((trials["collapse"] == category).sum()) for category in COLLAPSE]
-        rows.append([family, *(f"{count:,}" for count in counts), f"{len(trials) - sum(counts):,}"])
-    return Grid(["family", *COLLAPSE, "not measured"], rows)
-
-
 def compared(table: Table, comparisons: pd.DataFrame) -> Grid:
     """Families against the reference: differences with intervals, and verdicts."""
     shown = quantity(table.outcome)

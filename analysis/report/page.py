@@ -12,8 +12,10 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.labels import counted, level, quantity
+from analysis.report.collapse_frames import collapse_frames
+from analysis.report.collapse_tables import NotedGrid, choice_regrets, collapse_counts, rank_accuracy
 from analysis.report.curve_frames import curve_frames
-from analysis.report.facts import Grid, axis_ranges, collapse_counts, compared, facts, status_counts, table_facts
+from analysis.report.facts import Grid, axis_ranges, compared, facts, status_counts, table_facts
 from analysis.report.frame import Picture, hang
 from analysis.report.numbers import axis_shares, expected_bests
 from analysis.report.prose import answer
@@ -55,6 +57,8 @@ class Part:
     num_failed: int
     num_trials: int
     collapse: Grid
+    rank_accuracy: NotedGrid
+    choices: Mapping[str, NotedGrid]
     compared: Grid
     axis_shares: Grid
     expected_bests: Grid
@@ -145,9 +149,8 @@ def is_current(folder: Folder) -> bool:
 
 
 def _part(results: Results, dataset: str, *, folder: Path, suffix: str) -> Part:
-    frames = [
-        *whisker_frames(results, dataset), *surface_frames(results, dataset), *curve_frames(results, dataset),
-    ]  # fmt: skip
+    every = (whisker_frames, surface_frames, curve_frames, collapse_frames)
+    frames = [frame for frames_of in every for frame in frames_of(results, dataset)]
     hung = [hang(frame, folder=folder, suffix=suffix) for frame in frames]
     sections = dict.fromkeys(picture.section for picture in hung)
     trials, rows = results.table.trials, score_rows(results)
@@ -161,7 +164,9 @@ def _part(results: Results, dataset: str, *, folder: Path, suffix: str) -> Part:
         pictures={section: [p for p in hung if p.section == section] for section in sections},
         num_failed=int(has_failed(trials).sum()),
         num_trials=len(trials),
-        collapse=collapse_counts(results.table, dataset),
+        collapse=collapse_counts(results, dataset),
+        rank_accuracy=rank_accuracy(results),
+        choices={space: choice_regrets(results, space) for space in "zh"},
         compared=compared(results.table, results.comparisons),
         axis_shares=axis_shares(results),
         expected_bests=expected_bests(results),

@@ -117,7 +117,8 @@ def _expected_best(results: Results, dataset: str) -> Iterator[Frame]:
         title="Expected best of a random search",
         caption=(
             f"Expected best {shown.label} of so many settings drawn at random: a curve that is flat from the start "
-            f"needs no tuning. {'Bands hold at 95 % for all n at once.' if banded else 'A grid is no sample: no bands.'}"
+            "needs no tuning. "
+            + ("Bands hold at 95 % for all n at once." if banded else "A grid is no sample: there are no bands.")
         ),
         description=" ".join(["At the largest n.", *texts]),
         figure=expected_best_figure(
