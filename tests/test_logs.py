@@ -217,7 +217,7 @@ def test_two_sweeps_of_a_folder_do_not_log_twice(tmp_path, capsys):
     home = home_of(folder) / "wandb"
     home.mkdir(parents=True)
     with (home / ".lock").open("a") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+        fcntl.flock(other, fcntl.LOCK_SH)
         with following(folder, ["wandb"]):
             pass
     assert capsys.readouterr().err.startswith("--log wandb: another sweep of this folder logs there; ")
