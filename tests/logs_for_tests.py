@@ -53,6 +53,14 @@ def tensorboard_runs(place: str) -> dict[str, list[Seen]]:
     return found
 
 
+def tensorboard_columns(folder: Path) -> tuple[dict[str, bool], list[str]]:
+    """What the HParams plugin is told: hyperparameters, and whether they are shown first; metrics."""
+    content = EventAccumulator(str(folder)).Reload().SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content
+    experiment = metadata.parse_experiment_plugin_data(content)
+    hyperparameters = {info.name: info.differs for info in experiment.hparam_infos}
+    return hyperparameters, [info.name.tag for info in experiment.metric_infos]
+
+
 def mlflow_runs(place: str) -> dict[str, list[Seen]]:
     client = MlflowClient(place)
     found: dict[str, list[Seen]] = {}

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import yaml
 from fake_store import outcomes, planned_rows, small_study, trial_and_history
-from logs_for_tests import READERS, mlflow_runs, tensorboard_runs
+from logs_for_tests import READERS, mlflow_runs, tensorboard_columns, tensorboard_runs
 from processes import robustness
 from studies_for_tests import TINY, changed
 
 from robustness import store
 from robustness.cli import main
-from robustness.logs import TOOLS, export_runs, following, home_of, unlogged
+from robustness.logs import TOOLS, export_runs, following, home_of, open_log, unlogged
 
 # MLflow maps its tables with an option that SQLAlchemy gives up.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
@@ -142,26 +142,42 @@ def cut_short(tool, place, trial_id):
         Path(place, "logged", trial_id).unlink()
 
 
-def test_tensorboard_shows_the_outcome_and_what_varies_first(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    from tensorboard.plugins.hparams import metadata
+TEMPERATURE = {"values": [0.1, 0.5]}
+SHOWN = {
+    "two losses": ({}, {"family", "batch_size", "seed", "loss", "dataset"}),
+    "one axis for all": (
+        {"families": {"nt_xent": {"temperature": TEMPERATURE}, "dhel": {"temperature": 0.5}, "untrained": "default"}},
+        {"family", "batch_size", "temperature", "seed", "loss"},
+    ),
+    "an axis that some share": (
+        {"axes": {"temperature": TEMPERATURE}, "families": {"nt_xent": {}, "dhel": {}, "kcl_gaussian": {}}},
+        {"family", "seed", "loss", "dataset", "learning_rate"},
+    ),
+}
 
-    study = small_study(analysis={"outcome": "z_effective_rank"}, seeds=1)
+
+@pytest.mark.parametrize("families", SHOWN)
+def test_tensorboard_shows_first_what_every_run_has(families, tmp_path):
+    changes, shown = SHOWN[families]
+    study = small_study(analysis={"outcome": "z_effective_rank"}, seeds=2, **changes)
     rows = planned_rows(study)
     store.prepare(tmp_path)
     store.write_plan(tmp_path, pd.DataFrame(rows), study.written())
+    log = open_log(tmp_path, "tensorboard", str(tmp_path / "logs"))
+    assert tensorboard_columns(tmp_path / "logs")[1] == ["z_effective_rank"]
     add(tmp_path, rows)
-    export_runs(tmp_path, "tensorboard", str(tmp_path / "logs"))
-    top = EventAccumulator(str(tmp_path / "logs")).Reload()
-    content = top.SummaryMetadata(metadata.EXPERIMENT_TAG).plugin_data.content
-    experiment = metadata.parse_experiment_plugin_data(content)
-    names = [info.name.tag for info in experiment.metric_infos]
-    assert names[0] == "z_effective_rank"
-    assert {*names[:4]} == {*outcomes(rows[0])} - {"collapse"}
-    assert {info.name for info in experiment.hparam_infos if info.differs} == {
-        "family", "batch_size", "temperature", "bandwidth",
-    }  # fmt: skip
-    assert {info.name for info in experiment.hparam_infos} >= {"seed", "loss", "study", "dataset", "gamma"}
+    for run in unlogged(tmp_path, {}):
+        log.add(run)
+    hyperparameters, metrics = tensorboard_columns(tmp_path / "logs")
+    assert {name for name, is_shown in hyperparameters.items() if is_shown} == shown
+    runs = [run.hyperparameters.keys() for run in unlogged(tmp_path, {}) if run.family != "untrained"]
+    assert all(names >= shown & {*rows[0]} - {"learning_rate"} for names in runs)
+    assert hyperparameters.keys() >= {name for names in runs for name in names}
+    assert metrics[0] == "z_effective_rank"
+    assert {*metrics} == {*outcomes(rows[0])} - {"collapse"}
+    again = open_log(tmp_path, "tensorboard", str(tmp_path / "logs"))
+    assert again.logged == log.logged
+    assert tensorboard_columns(tmp_path / "logs")[0] == hyperparameters
 
 
 def test_hyperparameters_of_other_packages_are_logged_and_long_words_cut(tmp_path):

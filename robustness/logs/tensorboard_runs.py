@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from robustness.logs.experiments import Experiment
 from robustness.logs.runs import IDENTITY, Run
-from robustness.store import write_bytes
+from robustness.store import NUMERIC_OUTCOMES, write_bytes
 
 _PREFIX = "events.out.tfevents."
 
@@ -23,7 +24,7 @@ _PREFIX = "events.out.tfevents."
 class TensorBoardRuns:
     """FOLDER/FAMILY/TRIAL_ID/events.out.tfevents.STAMP: a file is there whole or not at all.
 
-    A file of FOLDER itself tells the HParams plugin what to show first, which goes by the alphabet otherwise.
+    A file of FOLDER itself tells the HParams plugin what there is and what to show first: the alphabet would.
 
     Args:
         place: the folder, as `tensorboard --logdir` takes it.
@@ -31,9 +32,9 @@ class TensorBoardRuns:
     """
 
     def __init__(self, place: str, experiment: Experiment) -> None:
-        self.place = place
+        self.place, self.experiment = place, experiment
         Path(place).mkdir(parents=True, exist_ok=True)
-        self._write(Path(place, f"{_PREFIX}0"), _records([(0, _columns(experiment))], 0.0))
+        self._write_columns()
         self.logged = {
             file.parent.name: file.name.removeprefix(_PREFIX) for file in Path(place).glob(f"*/*/{_PREFIX}*")
         }
@@ -47,6 +48,14 @@ class TensorBoardRuns:
             old.unlink()
         self._write(folder / f"{_PREFIX}{run.stamp}", _records(_summaries(run), run.finished))
         self.logged[run.trial_id] = run.stamp
+        known = self.experiment.metrics
+        new = [name for name in NUMERIC_OUTCOMES if name in run.outcomes and name not in known]
+        if new:
+            self.experiment = replace(self.experiment, metrics=[*known, *new])
+            self._write_columns()
+
+    def _write_columns(self) -> None:
+        self._write(Path(self.place, f"{_PREFIX}0"), _records([(0, _columns(self.experiment))], 0.0))
 
     def _write(self, file: Path, content: bytes) -> None:
         # TensorBoard reads whatever has `tfevents` in its name, half a file that a kill leaves behind, too.
