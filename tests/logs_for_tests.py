@@ -18,7 +18,10 @@ FAILED = {api_pb2.STATUS_FAILURE: True, api_pb2.STATUS_SUCCESS: False, "FAILED":
 
 @dataclass(frozen=True)
 class Seen:
-    """A run as its tool shows it; `values` are the metrics of each step, in lists, so that doubled ones show."""
+    """A run as its tool shows it; MLflow has hyperparameters as text.
+
+    `values` are the metrics of each step, in lists, so that doubled ones show.
+    """
 
     hyperparameters: dict[str, Any]
     values: dict[int, dict[str, list[float]]]
@@ -70,8 +73,7 @@ def mlflow_runs(place: str) -> dict[str, list[Seen]]:
             for name in run.data.metrics:
                 for point in client.get_metric_history(run.info.run_id, name):
                     values.setdefault(point.step, {}).setdefault(name, []).append(point.value)
-            hyperparameters = {name: number(text) for name, text in run.data.params.items()}
-            seen = Seen(hyperparameters, values, FAILED[run.info.status], run.data.tags)
+            seen = Seen(run.data.params, values, FAILED[run.info.status], run.data.tags)
             found.setdefault(run.data.tags["trial_id"], []).append(seen)
     return found
 
@@ -104,13 +106,6 @@ def wandb_records(file: Path) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     return [json.loads(line) for line in printed.stdout.splitlines()]
-
-
-def number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 READERS = {"tensorboard": tensorboard_runs, "mlflow": mlflow_runs, "wandb": wandb_runs}
