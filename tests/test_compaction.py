@@ -190,6 +190,20 @@ def test_a_compacted_store_holds_the_same_rows_in_few_files(tmp_path):
     assert path.read_bytes() == content
 
 
+def test_packs_that_are_named_are_read_and_no_others_wherever_they_lie(tmp_path):
+    rows = sorted(ROWS, key=lambda row: row["pack_id"])
+    write_store(tmp_path, STUDY, keep=lambda row: row["pack_id"] <= rows[len(rows) // 2]["pack_id"])
+    store.compact(tmp_path)
+    write_store(tmp_path, STUDY)
+    for packs in ({rows[0]["pack_id"], rows[-1]["pack_id"]}, set()):
+        for read in (store.read, store.read_history):
+            whole = read(tmp_path)
+            expected = whole[whole["pack_id"].isin(packs)].reset_index(drop=True)
+            # A column without missing values has another type.
+            pd.testing.assert_frame_equal(read(tmp_path, packs=packs), expected, check_dtype=False)
+    assert set(store.read(tmp_path, ["trial_id"], packs={rows[0]["pack_id"]})) == {"trial_id"}
+
+
 def test_files_have_at_most_so_many_rows_and_full_ones_are_not_written_again(tmp_path, monkeypatch):
     folder = write_failing(tmp_path, 6)
     expected = state(folder)

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from robustness.cli import results, studies
+from robustness.cli import exports, results, studies
 
 INTERRUPTED = 130
 MISTAKES = (
@@ -30,7 +30,7 @@ for _command in (
     results.report,
     results.trial,
     results.embed,
-    results.export,
+    exports.export,
     results.verify,
     results.compact,
 ):

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from robustness.cli.options import finite_numbers, writable_folder
-from robustness.cli.terminal import FolderArgument, TrialArgument, progress, show
+from robustness.cli.terminal import FolderArgument, TrialArgument, show
 
 if TYPE_CHECKING:
     from analysis.table import Table as TidyTable
@@ -154,31 +154,6 @@ def compact(folder: FolderArgument) -> None:
     results = store.open_folder(folder)
     store.read_study(results)
     print(store.compact(results))
-
-
-def export(
-    folder: FolderArgument,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="every stored trial, without spectra")
-    ] = None,
-    optuna: Annotated[
-        str | None, typer.Option("--optuna", metavar="URL", help="a study a family, in a database: sqlite:///my.db")
-    ] = None,
-) -> None:
-    """Write the trials for other tools: as CSV, or into a database that Optuna and its dashboard read."""
-    from robustness.export import to_csv, to_optuna
-    from robustness.store import open_folder
-
-    if csv is None and optuna is None:
-        raise typer.BadParameter("expected --csv FILE or --optuna URL")
-    results = open_folder(folder)
-    if csv is not None:
-        print(f"{to_csv(results, csv):,} trials: {csv}")
-    if optuna is not None:
-        with progress() as bar:
-            task = bar.add_task("export", total=1.0)
-            written = to_optuna(results, optuna, on_progress=lambda share: bar.update(task, completed=share))
-        print(f"{written.added:,} trials added to {written.studies} Optuna studies, {written.present:,} were there")
 
 
 def _show_counts(found: "Standing") -> None:

@@ -26,6 +26,16 @@ RetryOption = Annotated[bool, typer.Option("--retry-failed", help="run stored tr
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, metavar="N", help="train at most N trials now, in whole packs")
 ]
+LogOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log",
+        metavar="TOOL",
+        help="tensorboard, mlflow or wandb, each an extra of that name; may be repeated: a run a trial in DIR/logs "
+        "(./logs where DIR is a URI), at MLFLOW_TRACKING_URI if that is set, and offline unless WANDB_MODE or "
+        "WANDB_API_KEY is; the same command adds what is missing",
+    ),
+]
 
 
 def run(
@@ -34,13 +44,14 @@ def run(
     address: AddressOption = None,
     retry_failed: RetryOption = False,
     limit: LimitOption = None,
+    log: LogOption = None,
 ) -> int:
     """Plan, sweep and report a study; again, and it continues where it stopped."""
     from analysis.report import is_current, write
 
     loaded = load_study(study)
     folder = _results(loaded, out)
-    code = _sweep(loaded, folder, address=address, retry_failed=retry_failed, limit=limit)
+    code = _sweep(loaded, folder, address=address, retry_failed=retry_failed, limit=limit, log=log)
     if is_current(folder):
         print(f"report: {folder / 'report' / 'index.html'}, written before and still right")
     else:
@@ -54,10 +65,11 @@ def sweep(
     address: AddressOption = None,
     retry_failed: RetryOption = False,
     limit: LimitOption = None,
+    log: LogOption = None,
 ) -> int:
     """Train every planned trial that is not stored yet."""
     loaded = load_study(study)
-    return _sweep(loaded, _results(loaded, out), address=address, retry_failed=retry_failed, limit=limit)
+    return _sweep(loaded, _results(loaded, out), address=address, retry_failed=retry_failed, limit=limit, log=log)
 
 
 def plan(study: StudyArgument) -> None:
@@ -106,12 +118,25 @@ def _results(study: Study, out: str | None) -> "Folder":
     return open_folder(out or f"results/{study.name}")
 
 
-def _sweep(study: Study, folder: "Folder", *, address: str | None, retry_failed: bool, limit: int | None) -> int:
+def _sweep(
+    study: Study,
+    folder: "Folder",
+    *,
+    address: str | None,
+    retry_failed: bool,
+    limit: int | None,
+    log: list[str] | None,
+) -> int:
     """Trials that are left because of a limit are no failure."""
+    from robustness.logs import check_installed, following
     from robustness.sweep import sweep as run_sweep
 
+    tools = log or []
+    for name in tools:
+        check_installed(name, option="--log")
     started = time.monotonic()
-    summary = run_sweep(study, folder, address=address, retry_failed=retry_failed, limit=limit)
+    with following(folder, tools):
+        summary = run_sweep(study, folder, address=address, retry_failed=retry_failed, limit=limit)
     seconds = time.monotonic() - started
     print(
         f"{study.name}: {summary.planned:,} trials planned, {summary.trained:,} trained now in {seconds:.0f} s, "

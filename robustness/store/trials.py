@@ -1,6 +1,6 @@
 """Packs of finished trials: stored whole or not at all, each trial read exactly once."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -83,29 +83,48 @@ def stored_packs(folder: Folder) -> set[str]:
     return with_files(folder / "trials", packs_of)
 
 
-def read(folder: Folder, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read(folder: Folder, columns: Sequence[str] | None = None, *, packs: Collection[str] | None = None) -> pd.DataFrame:
     """Every finished trial, a row each, in the order of family, axes and seed.
 
     Args:
         columns: of `TRIALS_SCHEMA`; all unless given.
+        packs: only the trials of these, and only their files are read; all unless given.
     """
     wanted = TRIALS_SCHEMA.names if columns is None else list(columns)
-    needed = list(dict.fromkeys([*wanted, *_ORDER, "status"]))
-    tables = with_files(folder / "trials", lambda files: read_tables(files, TRIALS_SCHEMA, needed))
+    needed = list(dict.fromkeys([*wanted, *_ORDER, "status", "pack_id"]))
+    tables = _read_packs(folder / "trials", packs, TRIALS_SCHEMA, needed)
     frame: pd.DataFrame = once_each(tables).to_pandas()
     return frame.sort_values(_ORDER, kind="stable", ignore_index=True)[wanted]
 
 
-def read_history(folder: Folder) -> pd.DataFrame:
-    """Every evaluated epoch of the finished trials, a row each: of the run whose outcomes were stored."""
+def read_history(folder: Folder, *, packs: Collection[str] | None = None) -> pd.DataFrame:
+    """Every evaluated epoch of the finished trials, a row each: of the run whose outcomes were stored.
+
+    Args:
+        packs: as of `read`.
+    """
     # In this order: a pack's history is written before its trials.
-    trials = read(folder, ["trial_id", "finished_at"]).rename(columns={"finished_at": "stored_at"})
-    tables = with_files(folder / "history", lambda files: read_tables(files, HISTORY_SCHEMA))
+    trials = read(folder, ["trial_id", "finished_at"], packs=packs).rename(columns={"finished_at": "stored_at"})
+    tables = _read_packs(folder / "history", packs, HISTORY_SCHEMA)
     history: pd.DataFrame = _together(tables, HISTORY_SCHEMA).to_pandas()
     history = history.merge(trials, on="trial_id")
     history = history[history["finished_at"].isna() | (history["finished_at"] == history["stored_at"])]
     history = history.drop_duplicates(["trial_id", "epoch"])[HISTORY_SCHEMA.names]
     return history.sort_values(["dataset", "family", "trial_id", "epoch"], kind="stable", ignore_index=True)
+
+
+def _read_packs(
+    folder: Folder, packs: Collection[str] | None, schema: pa.Schema, columns: Sequence[str] | None = None
+) -> list[pa.Table]:
+    """The rows of these packs, of each file that holds any; of all packs where none are named."""
+    if packs is None:
+        return with_files(folder, lambda files: read_tables(files, schema, columns))
+    wanted = frozenset(packs)
+    tables = with_files(
+        folder, lambda files: read_tables([file for file in files if wanted & {*file.packs}], schema, columns)
+    )
+    values = pa.array(sorted(wanted), pa.string())
+    return [table.filter(pc.is_in(table["pack_id"], values)) for table in tables]
 
 
 def once_each(tables: Sequence[pa.Table]) -> pa.Table:
