@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from robustness.cli import results, studies
+from robustness.cli import live, results, studies
 
 INTERRUPTED = 130
 MISTAKES = (
@@ -33,6 +33,7 @@ for _command in (
     results.export,
     results.verify,
     results.compact,
+    live.watch,
 ):
     app.command()(_command)
 
