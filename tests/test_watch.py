@@ -1,48 +1,33 @@
 import asyncio
-import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
-from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
-from fake_store import planned_rows, small_study, trial_and_history, write_store
+from fake_store import planned_rows, small_study, write_store
 from processes import descendants, gone, wait_until
+from watch_for_tests import ask, one_seed, serving, store_more
 
 from robustness import store
 from robustness.cli import main
 from robustness.status import Best, FamilyStanding
-from robustness.watch.gate import HEADERS, gate
+from robustness.watch.gate import HEADERS
 from robustness.watch.live import Attempt, Live, View, is_due
 from robustness.watch.page import clock, page, status
-from robustness.watch.routes import PAGE_POLICY, application, report_policy
-from robustness.watch.server import AddressError, listen, web_server
+from robustness.watch.routes import PAGE_POLICY, report_policy
+from robustness.watch.server import AddressError, listen
 
 NOW = datetime(2026, 1, 1, 12, 3, 20, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 TOKEN = "a-token"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)> \"quoted\" 'too' & \u202e"
-
-
-def one_seed(row):
-    return row["seed"] == 0
-
-
-def store_more(folder, *, seed):
-    """Store what the plan has of another seed."""
-    rows = [row for row in planned_rows(small_study()) if row["seed"] == seed]
-    for pack in dict.fromkeys(row["pack_id"] for row in rows):
-        members = [trial_and_history(row, failed=False) for row in rows if row["pack_id"] == pack]
-        trials, histories = zip(*members, strict=True)
-        store.write_pack(folder, pack, list(trials), [epoch for history in histories for epoch in history])
 
 
 @pytest.fixture
@@ -64,35 +49,14 @@ def reported(tmp_path_factory):
 
 @pytest.fixture
 def served():
-    """Serves what is live on a free port of this machine; returns a function that asks for a path."""
-    running = []
+    """Serves what is live; returns a function that asks for a path."""
+    with ExitStack() as stack:
 
-    def serve(live, *, token=TOKEN, any_host=False):
-        listening = listen("127.0.0.1", 0, insecure=False)
-        server = web_server(gate(application(live), token=token, any_host=any_host))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        running.append((server, thread))
-        return lambda path, **options: ask(listening.getsockname()[1], path, **options)
+        def serve(live, *, any_host=False):
+            port = stack.enter_context(serving(live, token=TOKEN, any_host=any_host))
+            return lambda path, **options: ask(port, path, **options)
 
-    yield serve
-    for server, thread in running:
-        server.should_exit = True
-        thread.join()
-
-
-def ask(port, path, *, method="GET", host=None):
-    """What the server answers to exactly this request."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.putrequest(method, path, skip_host=host is not None)
-        if host is not None:
-            connection.putheader("Host", host)
-        connection.endheaders()
-        answer = connection.getresponse()
-        return SimpleNamespace(code=answer.status, headers=answer.headers, body=answer.read())
-    finally:
-        connection.close()
+        yield serve
 
 
 class Markup(HTMLParser):

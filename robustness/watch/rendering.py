@@ -18,9 +18,13 @@ async def render(folder: Folder, out: Path) -> str:
     # The same packages as here, and none that lie in the working directory by chance.
     command = [sys.executable, "-P", "-m", "robustness.cli", "report", "--out", str(out), "--", str(folder)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, env=environment
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE, env=environment
+        )
+    except OSError as error:
+        # The machine has no memory or process left for it, which may pass.
+        return f"can't be rendered now: {error.strerror}"
     try:
         _, errors = await process.communicate()
     finally:
