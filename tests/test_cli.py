@@ -19,9 +19,9 @@ from studies_for_tests import TINY, changed
 from robustness import store
 from robustness.cli import app, main
 from robustness.cli.schema import study_schema
-from robustness.cli.status import standing
 from robustness.models import build
 from robustness.plan import plan
+from robustness.status import standing
 from robustness.trial import Trial
 from search_spaces import load_study, parse_study, shipped_studies
 from search_spaces.documents import read_document

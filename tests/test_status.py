@@ -10,8 +10,8 @@ from fake_store import outcomes, planned_rows, small_study, trial_and_history, w
 
 from robustness import store
 from robustness.cli import main
-from robustness.cli.status import running_packs, standing
 from robustness.durations import duration
+from robustness.status import running_packs, standing
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AXES = ("batch_size", "temperature", "bandwidth")

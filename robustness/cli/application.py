@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from robustness.cli import exports, results, studies
+from robustness.cli import exports, live, results, studies
 
 INTERRUPTED = 130
 MISTAKES = (
@@ -33,6 +33,7 @@ for _command in (
     exports.export,
     results.verify,
     results.compact,
+    live.watch,
 ):
     app.command()(_command)
 

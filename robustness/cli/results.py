@@ -1,7 +1,6 @@
 """Commands on results: how they stand, what they say, and what other tools read."""
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ from robustness.cli.terminal import FolderArgument, TrialArgument, show
 
 if TYPE_CHECKING:
     from analysis.table import Table as TidyTable
-    from robustness.cli.status import Standing
+    from robustness.status import Standing
 
 _AXES_HELP = (
     '"lr:log,batch_size:log2,kernel": columns with their scales (linear, log, log2, category); '
@@ -27,7 +26,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="the same as JSON, for scripts")] = False,
 ) -> None:
     """Show what is done, failed, running and left, and the best so far; reads only, while others write."""
-    from robustness.cli.status import standing
+    from robustness.status import standing
     from robustness.store import open_folder
 
     found = standing(open_folder(folder))
@@ -36,7 +35,7 @@ def status(
         return
     _show_counts(found)
     _show_best(found)
-    print(_sentence(found))
+    print("; ".join(filter(None, (found.progress, found.pace(datetime.now(UTC))))))
 
 
 def trial(folder: FolderArgument, trial_id: TrialArgument) -> int:
@@ -161,7 +160,7 @@ def _show_counts(found: "Standing") -> None:
     for name in ("done", "failed", "running", "left"):
         table.add_column(name, justify="right")
     for each in found.families:
-        counts = (f"{each.done:,}", _failures(each.failed), f"{each.running:,}", f"{each.left:,}")
+        counts = (f"{each.done:,}", each.failures, f"{each.running:,}", f"{each.left:,}")
         table.add_row(each.family, *counts)
     show(table)
 
@@ -181,23 +180,3 @@ def _show_best(found: "Standing") -> None:
         cells = (best.family, shown.number(best.mean), str(best.seeds), setting(best.configuration))
         table.add_row(*([best.dataset] if several else []), *cells)
     show(table)
-
-
-def _sentence(found: "Standing") -> str:
-    """`120 of 530 trials stored, 410 left; 31 trials a minute, about 12 min left; the latest pack 20 s ago`."""
-    from robustness.durations import duration
-
-    total = found.total
-    most = "at most " if found.adaptive else ""
-    parts = [f"{total.done:,} of {most}{total.done + total.left:,} trials stored, {total.left:,} left"]
-    if found.trials_per_minute is not None and total.left:
-        speed = f"{found.trials_per_minute:.3g} trials a minute"
-        parts.append(f"{speed}, about {duration(found.seconds_left)} left")
-    if found.last_stored is not None:
-        parts.append(f"the latest pack {duration((datetime.now(UTC) - found.last_stored).total_seconds())} ago")
-    return "; ".join(parts)
-
-
-def _failures(failed: Mapping[str, int]) -> str:
-    """`3 diverged, 1 timeout`; `0`."""
-    return ", ".join(f"{count:,} {name}" for name, count in failed.items()) or "0"

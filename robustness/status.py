@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.table.store import read_study, with_extra_columns
 from robustness import store
+from robustness.durations import duration
 from robustness.store import Folder
 from search_spaces import Study
 
@@ -34,6 +35,11 @@ class FamilyStanding:
     failed: Mapping[str, int]
     running: int
     left: int
+
+    @property
+    def failures(self) -> str:
+        """`3 diverged, 1 timeout`; `0`."""
+        return ", ".join(f"{count:,} {name}" for name, count in self.failed.items()) or "0"
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,22 @@ class Standing:
         failed = sum((Counter(each.failed) for each in self.families), Counter[str]())
         counts = {name: sum(getattr(each, name) for each in self.families) for name in ("done", "running", "left")}
         return FamilyStanding("all", failed=dict(failed), **counts)
+
+    @property
+    def progress(self) -> str:
+        """`120 of 530 trials stored, 410 left`."""
+        total, most = self.total, "at most " if self.adaptive else ""
+        return f"{total.done:,} of {most}{total.done + total.left:,} trials stored, {total.left:,} left"
+
+    def pace(self, now: datetime) -> str:
+        """`31 trials a minute, about 12 min left; the latest pack 20 s ago`; empty before the first."""
+        parts = []
+        if self.trials_per_minute is not None and self.total.left:
+            speed = f"{self.trials_per_minute:.3g} trials a minute"
+            parts.append(f"{speed}, about {duration(self.seconds_left)} left")
+        if self.last_stored is not None:
+            parts.append(f"the latest pack {duration((now - self.last_stored).total_seconds())} ago")
+        return "; ".join(parts)
 
     def plain(self) -> dict[str, Any]:
         """As data that JSON can hold."""
