@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 _IDENTITY = {
-    "trial_id": "hash of all that decides a result: data, model, training, probes, loss, hyperparameters, seed, protocol",
+    "trial_id": "hash of all that decides a result: data, model, training, probes, loss, settings, seed, protocol",
     "pack_id": "the trials that were trained and stored together; also the name of their file",
     "study": "name of the study",
     "design": "how the configuration was chosen: grid, sobol, random, tpe or gp",
