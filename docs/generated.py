@@ -56,7 +56,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; a row without any text in a column of it is fine."""
+    """A Markdown table; a cell may be empty."""
     lines = [titles, ["---"] * len(titles), *rows]
     return "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines)
 
@@ -64,11 +64,8 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _cell(text: str) -> str:
     """Text as it is: nothing in it is markup but code spans."""
     pieces = re.split(r"(`[^`]*`)", text.replace("|", "\\|"))
-    return "".join(piece if piece.startswith("`") else _escaped(piece) for piece in pieces)
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([*_])", r"\\\1", text.replace("<", "&lt;"))
+    pieces[::2] = [re.sub(r"([*_])", r"\\\1", piece.replace("<", "&lt;")) for piece in pieces[::2]]
+    return "".join(pieces)
 
 
 def code(value: Any) -> str:
@@ -208,17 +205,10 @@ def functions() -> str:
 def _function(place: str) -> str:
     module, _, name = place.rpartition(".")
     found = getattr(importlib.import_module(module), name)
-    names = ", ".join(_parameters(found))
-    return f"## {place}\n\n```python\n{name}({names})\n```\n\n```text\n{inspect.getdoc(found)}\n```"
-
-
-def _parameters(function: Callable[..., Any]) -> Iterable[str]:
-    starred = False
-    for one in inspect.signature(function).parameters.values():
-        if one.kind is one.KEYWORD_ONLY and not starred:
-            starred = True
-            yield "*"
-        yield str(one.replace(annotation=one.empty))
+    signature = inspect.signature(found)
+    plain = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
+    shown = signature.replace(parameters=plain, return_annotation=signature.empty)
+    return f"## {place}\n\n```python\n{name}{shown}\n```\n\n```text\n{inspect.getdoc(found)}\n```"
 
 
 def studies() -> str:
