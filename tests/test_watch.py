@@ -176,7 +176,7 @@ def test_the_status_changes_when_another_pack_is_stored(served, live):
     first = asked(f"/{TOKEN}/status").body.decode()
     assert live.view.standing.progress in first
     store_more(live.folder, seed=1)
-    live.look()
+    asyncio.run(live.look())
     second = asked(f"/{TOKEN}/status").body.decode()
     assert first != second
     assert live.view.standing.total.done == sum(row["seed"] < 2 for row in planned_rows(small_study()))
@@ -187,11 +187,11 @@ def test_a_study_that_can_not_be_read_any_more_keeps_its_last_standing_and_tells
     before = live.view.standing
     text = (live.folder / "plan.parquet").read_bytes()
     (live.folder / "plan.parquet").unlink()
-    live.look()
+    asyncio.run(live.look())
     assert live.view.standing == before
     assert "no study here" in status(live.view, now=NOW)
     (live.folder / "plan.parquet").write_bytes(text)
-    live.look()
+    asyncio.run(live.look())
     assert "no study here" not in status(live.view, now=NOW)
 
 
@@ -208,7 +208,7 @@ def test_a_report_is_due_when_results_came_and_the_latest_is_old_enough(live):
         running = (replace(view.standing.families[0], running=3), *view.standing.families[1:])
         assert not due(replace(view, standing=replace(view.standing, families=running)), 9), "no results came"
         store_more(live.folder, seed=1 if failure else 2)
-        live.look()
+        asyncio.run(live.look())
         more = replace(view, standing=live.view.standing)
         done = more.standing.total.left == 0
         assert [due(more, minutes) for minutes in (0, 1.9, 2, 9)] == [done, done, True, True]
@@ -238,7 +238,7 @@ def test_a_report_is_rendered_again_with_the_results_that_came(served, live):
     assert is_due(live.view, every=MINUTE, now=NOW + 9 * MINUTE) is False
     for seed in (1, 2):
         store_more(live.folder, seed=seed)
-    live.look()
+    asyncio.run(live.look())
     assert shown()[0] == first
     asyncio.run(live.render(now=NOW + MINUTE))
     second, _ = shown()

@@ -9,6 +9,7 @@ from fake_store import small_study, write_store
 from playwright.sync_api import expect
 from watch_for_tests import one_seed, serving, store_more
 
+from robustness.status import standing
 from robustness.watch.live import Live
 
 NOW = datetime(2026, 1, 1, 12, 3, 20, tzinfo=UTC)
@@ -50,7 +51,7 @@ def test_the_status_changes_without_loading_the_page_again(opened, live):
         lead = page.locator("#counts p")
         expect(lead).to_have_text(live.view.standing.progress)
         store_more(live.folder, seed=1)
-        live.look()
+        live.view = replace(live.view, standing=standing(live.folder))
         expect(lead).to_have_text(live.view.standing.progress)
         assert page.evaluate("window.mark")
 

@@ -64,8 +64,10 @@ class View:
 
 def is_due(view: View, *, every: timedelta, now: datetime) -> bool:
     """Whether to render a report: results came since the latest one, and it is old enough or all results are there."""
-    if view.is_rendering or view.attempt is None:
-        return not view.is_rendering
+    if view.is_rendering:
+        return False
+    if view.attempt is None:
+        return True
     if _results(view.standing) == _results(view.attempt.standing):
         return False
     return view.standing.total.left == 0 or now - view.attempt.ended >= every
@@ -88,10 +90,11 @@ class Live:
         self.scratch = scratch
         self.view = View(standing(folder))
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Read how the study stands; where that fails, the view keeps the last one and tells why."""
+        # Read in a thread, but the view changes in the loop only: else two changes at once could lose one.
         try:
-            found, trouble = standing(self.folder), ""
+            found, trouble = await asyncio.to_thread(standing, self.folder), ""
         except (ValueError, OSError) as error:
             found, trouble = self.view.standing, " ".join(str(error).split())
         self.view = replace(self.view, standing=found, trouble=trouble)
@@ -130,7 +133,7 @@ async def keep_up(live: Live, *, every: timedelta) -> None:
 async def _look_again(live: Live) -> None:
     while True:
         started = monotonic()
-        await asyncio.to_thread(live.look)
+        await live.look()
         await asyncio.sleep(max(LOOK_SECONDS, IDLE_SHARE * (monotonic() - started)))
 
 
