@@ -241,7 +241,7 @@ def test_an_order_is_claimed_only_where_intervals_support_it(results, intervals,
     for family, values in zip(("nt_xent", "kcl_gaussian"), intervals, strict=True):
         for suffix, value in zip(("", "_low", "_high"), values, strict=True):
             scores.loc[family, f"near_optimal_mass_0.01{suffix}"] = value
-    sentences = " ".join(answer(replace(results, scorecard=scores.reset_index()), "digits"))
+    sentences = " ".join(passage.text for passage in answer(replace(results, scorecard=scores.reset_index()), "digits"))
     assert claim in sentences
     assert "  " not in sentences
 
@@ -253,7 +253,7 @@ def scored(results, masses):
         row = results.scorecard.iloc[0].to_dict() | {"family": family}
         row |= {f"near_optimal_mass_0.01{suffix}": v for suffix, v in zip(("", "_low", "_high"), values, strict=True)}
         rows.append(row)
-    return " ".join(answer(replace(results, scorecard=pd.DataFrame(rows)), "digits"))
+    return " ".join(passage.text for passage in answer(replace(results, scorecard=pd.DataFrame(rows)), "digits"))
 
 
 def test_losses_that_tie_are_named_together(results):
@@ -277,7 +277,7 @@ def test_losses_no_better_than_untrained_are_told_from_those_that_may_be(results
         row = results.scorecard.iloc[0].to_dict() | {"family": family, "best": untrained + offset}
         rows.append(row | {"best_low": untrained + low, "best_high": untrained + high})
     rows.append(rows[0] | {"family": "d", "best_low": float("nan"), "best_high": float("nan")})
-    text = " ".join(answer(replace(results, scorecard=pd.DataFrame(rows)), "digits"))
+    text = " ".join(passage.text for passage in answer(replace(results, scorecard=pd.DataFrame(rows)), "digits"))
     assert "The best setting of c is no better than untrained by the estimates." in text
     assert "For the best setting of b the intervals do not exclude that training gained nothing." in text
     assert "For d there is no interval to tell." in text
@@ -286,7 +286,7 @@ def test_losses_no_better_than_untrained_are_told_from_those_that_may_be(results
 def test_the_best_over_all_losses_is_the_cross_fitted_one(results):
     rows = results.measures
     value = rows.loc[(rows["measure"] == "best") & (rows["family"] == ""), "estimate"].item()
-    text = " ".join(answer(results, "digits"))
+    text = " ".join(passage.text for passage in answer(results, "digits"))
     assert f"tuning reaches a linear probe accuracy of {value * 100:.1f} %" in text
     assert "setting chosen on all seeds is batch size " in text
 
@@ -387,5 +387,8 @@ def test_the_sentence_counts_the_families_of_an_axis(results, lows, said):
         for axis, estimate, low in (("batch_size", 0.9, own), ("temperature", 0.2, 0.1))
     ]
     frame = pd.DataFrame(rows, columns=["family", "axis", "estimate", "low", "high"])
-    text = " ".join(answer(replace(results, sensitivity=frame.assign(measure="ST_corrected", reason="")), "digits"))
+    text = " ".join(
+        passage.text
+        for passage in answer(replace(results, sensitivity=frame.assign(measure="ST_corrected", reason="")), "digits")
+    )
     assert said in text if said else "decides most" not in text

@@ -18,7 +18,7 @@ from analysis.report.curve_frames import curve_frames
 from analysis.report.facts import Grid, axis_ranges, compared, facts, status_counts, table_facts
 from analysis.report.frame import Picture, hang
 from analysis.report.numbers import axis_shares, expected_bests
-from analysis.report.prose import answer
+from analysis.report.prose import Passage, answer
 from analysis.report.results import Results, compute, has_failed
 from analysis.report.score import Column, Row, columns, notes, score_rows
 from analysis.report.surface_frames import surface_frames
@@ -49,7 +49,7 @@ class Part:
 
     dataset: str
     key: str
-    answer: Sequence[str]
+    answer: Sequence[Passage]
     columns: Sequence[Column]
     rows: Sequence[Row]
     notes: Mapping[str, str]

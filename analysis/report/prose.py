@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -15,16 +16,35 @@ _NEARLY_ALL = 0.8
 """An interval of shares that is as long as this says next to nothing."""
 
 
-def answer(results: Results, dataset: str) -> list[str]:
-    """What one data set says about the question of the study."""
-    return [
-        *_against(results),
-        *_mass(results),
-        *_axes(results),
-        *_best(results),
-        *_untrained(results, dataset),
-        *_failures(results, dataset),
-    ]
+@dataclass(frozen=True)
+class Passage:
+    """Sentences about one thing, and the rows of the tables that they are made of.
+
+    Args:
+        rows: file and rows, such as `robustness.csv: measure best`.
+    """
+
+    title: str
+    text: str
+    rows: str
+
+
+def answer(results: Results, dataset: str) -> list[Passage]:
+    """What one data set says about the question of the study; nothing that has no sentence."""
+    mass = f"robustness.csv: measure near_optimal_mass, tolerance {results.middle_tolerance:g}, reference common"
+    passages = [
+        ("Compared", _against(results), "comparisons.csv: measure difference, profile mean"),
+        ("Tuning", _mass(results), mass),
+        ("What decides", _axes(results), "sensitivity.csv: measure ST_corrected"),
+        ("Best", _best(results), "robustness.csv: measure best"),
+        (
+            "No training", _untrained(results, dataset),
+            "scorecard.csv: row untrained, columns best; surfaces.csv: others mean",
+        ),
+        ("Failures", _failures(results, dataset), "robustness.csv: measure failure_rate"),
+    ]  # fmt: skip
+    texts = [Passage(title, " ".join(sentences), rows) for title, sentences, rows in passages]
+    return [passage for passage in texts if passage.text]
 
 
 def _against(results: Results) -> Iterator[str]:
