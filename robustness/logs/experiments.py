@@ -38,7 +38,7 @@ def experiment_of(folder: Folder) -> Experiment:
     """
     study = read_study(folder, store.read_plan(folder))
     own = [name for family in study.families.values() for name in family.axes]
-    shown = shown_first(study)
+    shown = _shown_first(study)
     measured = store.read(folder, NUMERIC_OUTCOMES).notna().any()
     return Experiment(
         study=study.name,
@@ -47,7 +47,7 @@ def experiment_of(folder: Folder) -> Experiment:
     )
 
 
-def shown_first(study: Study) -> set[str]:
+def _shown_first(study: Study) -> set[str]:
     """What varies and every trained trial has, with others that each has up to the five that TensorBoard shows.
 
     Its parallel coordinates leave out every run that lacks a column that is shown: with the axes of two losses, all.

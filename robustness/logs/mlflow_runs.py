@@ -25,7 +25,6 @@ class MlflowRuns:
     """
 
     def __init__(self, place: str, experiment: Experiment) -> None:
-        self.place = place
         MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         if place.startswith("sqlite:///"):

@@ -71,11 +71,9 @@ class RunLog(Protocol):
     """Runs in another tool, at most one a trial.
 
     Args:
-        place: where they are, for the user.
         logged: trial_id -> stamp of each run that is there whole.
     """
 
-    place: str
     logged: dict[str, str]
 
     def add(self, run: Run) -> None:

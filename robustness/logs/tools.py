@@ -15,15 +15,13 @@ Progress = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool.
+    """One tool; the module that must be installed and the extra have its name.
 
     Args:
-        module: what must be installed; the extra has the tool's name.
         place: where it writes, given a folder of its own.
         open: the runs at a place.
     """
 
-    module: str
     place: Callable[[Path], str]
     open: Callable[[str, Experiment], RunLog]
 
@@ -59,9 +57,9 @@ def _tracking_uri(home: Path) -> str:
 
 
 TOOLS: Mapping[str, Tool] = {
-    "tensorboard": Tool("tensorboard", str, _tensorboard),
-    "mlflow": Tool("mlflow", _tracking_uri, _mlflow),
-    "wandb": Tool("wandb", str, _wandb),
+    "tensorboard": Tool(str, _tensorboard),
+    "mlflow": Tool(_tracking_uri, _mlflow),
+    "wandb": Tool(str, _wandb),
 }
 
 
@@ -76,7 +74,7 @@ def check_installed(name: str, *, option: str) -> None:
     """
     if name not in TOOLS:
         raise StoreError(f"{option}: expected one of {', '.join(TOOLS)}, got {name!r}")
-    if importlib.util.find_spec(TOOLS[name].module) is None:
+    if importlib.util.find_spec(name) is None:
         raise StoreError(f'{option}: {name} is not installed: pip install "robustness[{name}]"')
 
 
@@ -118,7 +116,7 @@ def export_runs(folder: Folder, name: str, place: str, *, on_progress: Progress 
         for run in unlogged(folder, log.logged):
             log.add(run)
             added += 1
-            on_progress(len(log.logged) / total)
+            on_progress(min(len(log.logged) / total, 1.0))
     except StoreError:
         raise
     except Exception as error:  # Whatever the tool raises.
