@@ -84,6 +84,8 @@ def table_of_another_tool():
     return frame
 
 
+# Of MLflow's own queries.
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_of_the_page_runs_or_says_why_not(page, folder, tmp_path, monkeypatch):
     workspace = tmp_path / "work"

@@ -157,3 +157,21 @@ def test_hostile_words_run_nothing(opened):
         page.reload()
         assert dialogs == []
         assert page.locator("img").count() == 0
+
+
+def test_the_filter_leaves_the_rows_of_the_families_that_are_named(opened):
+    with opened() as page:
+        box, every = page.get_by_role("searchbox"), page.locator("tr[data-family]")
+        families = {row.get_attribute("data-family") for row in every.all()}
+        box.fill("NT_x, untrained")
+        left = {row.get_attribute("data-family") for row in every.all() if row.is_visible()}
+        assert left == {"nt_xent", "untrained"} < families
+        assert page.locator("output").inner_text() == f"2 of {len(families)}"
+        box.fill("")
+        assert all(row.is_visible() for row in every.all())
+
+
+def test_the_table_of_contents_stays_in_sight(opened):
+    with opened(viewport={"width": 1440, "height": 800}) as page:
+        page.evaluate("document.documentElement.scrollTop = 3000")
+        expect(page.get_by_role("navigation")).to_be_in_viewport()

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,15 @@ from robustness.cli.terminal import FolderArgument, TrialArgument, show
 if TYPE_CHECKING:
     from analysis.table import Table as TidyTable
     from robustness.status import Standing
+    from robustness.store import Folder
+
+
+class ReportFormat(StrEnum):
+    """What `report` writes."""
+
+    HTML = "html"
+    PDF = "pdf"
+
 
 _AXES_HELP = (
     '"lr:log,batch_size:log2,kernel": columns with their scales (linear, log, log2, category); '
@@ -96,6 +106,9 @@ def report(
     normalised: Annotated[
         bool, typer.Option("--normalised", help="the outcome is scaled to [0, 1] on each data set already")
     ] = False,
+    form: Annotated[
+        ReportFormat, typer.Option("--format", help="pdf: also OUT/report.pdf, printed by an installed Chromium")
+    ] = ReportFormat.HTML,
 ) -> None:
     """Write the sensitivity report of a study, or of any table: one HTML page, figures and tables."""
     from analysis.report import write, write_table
@@ -112,13 +125,35 @@ def report(
         raise typer.BadParameter(f"{', '.join(given) or 'these options'}: only with --table FILE")
     target = None if out is None else writable_folder(out)
     if folder is not None:
-        print(f"report: {write(open_folder(folder), target)}")
+        results = open_folder(folder)
+        browser = _browser(form, results if target is None else target)
+        _finish(write(results, target), browser)
         return
     absent = [f"--{name}" for name, value in (("axes", axes), ("outcome", outcome), ("out", out)) if value is None]
     if absent or target is None:
         raise typer.BadParameter(f"--table needs {', '.join(absent)}")
     options |= {"direction": "maximize" if maximize else "minimize", "normalised": normalised}
-    print(f"report: {write_table(_table(str(table), options), target)}")
+    browser = _browser(form, target)
+    _finish(write_table(_table(str(table), options), target), browser)
+
+
+def _browser(form: ReportFormat, out: "Folder") -> str | None:
+    """What prints the page, looked for before any work; None where nothing is printed."""
+    from analysis.report.pdf import find_browser
+
+    if form is ReportFormat.HTML:
+        return None
+    if not isinstance(out, Path):
+        raise typer.BadParameter(f"--format pdf: expected --out to be a local folder, got '{out}'")
+    return find_browser()
+
+
+def _finish(page: "Folder", browser: str | None) -> None:
+    from analysis.report.pdf import print_page
+
+    print(f"report: {page}")
+    if browser is not None:
+        print(f"pdf: {print_page(Path(str(page)), browser=browser)}")
 
 
 def _table(path: str, options: dict[str, Any]) -> "TidyTable":
