@@ -114,7 +114,8 @@ def _runs(folder: Folder, packs: Collection[str]) -> Iterator[Run]:
 
 
 def _run(row: Row, epochs: list[Row], extra: list[str]) -> Run:
-    finished = row["finished_at"].timestamp()
+    # Rows that another program wrote may not tell when; tools want a time all the same.
+    finished = row["finished_at"].timestamp() if "finished_at" in row else 0.0
     outcomes = _finite(row, _METRICS)
     steps = {math.ceil(epoch["epoch"]): _finite(epoch, _EPOCH_METRICS) for epoch in epochs}
     last = max(math.ceil(row.get("epochs", 0.0)), *steps, 0)
