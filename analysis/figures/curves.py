@@ -1,6 +1,6 @@
 """Curves with bands: near-optimal mass, expected best, one-axis profiles, training over epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from textwrap import fill
 
 import pandas as pd
@@ -52,9 +52,7 @@ def tolerance_figure(
     together = 1 if 1 < len(families) <= _NUM_TOGETHER else 0
     with drawing_style():
         page = sheet(len(families) + together, columns=_COLUMNS, height=_HEIGHT, strip=_STRIP)
-        for index, axes in enumerate(page.panels):
-            shown = families if index < together else families[index - together : index - together + 1]
-            set_title(axes, "all families" if index < together else shown[0])
+        for index, axes, shown in _families_panels(page, families, together=together):
             axes.grid(visible=True, linewidth=0.6)
             for tolerance in tolerances:
                 axes.axvline(tolerance, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
@@ -87,9 +85,7 @@ def expected_best_figure(
     counts = sorted(frame["n"].unique())
     with drawing_style():
         page = sheet(alone + together, columns=_COLUMNS, height=_HEIGHT, strip=_STRIP)
-        for index, axes in enumerate(page.panels):
-            shown = families if index < together else families[index - together : index - together + 1]
-            set_title(axes, "all families" if index < together else shown[0])
+        for index, axes, shown in _families_panels(page, families, together=together):
             line_across(axes, untrained)
             for family in shown:
                 rows = frame[frame["family"] == family].sort_values("n")
@@ -167,6 +163,16 @@ def epoch_figure(
         _share_y(page.panels)
         _line_legend(page, "mean of the trials, with their 10 % to 90 % range", untrained)
         return page.figure
+
+
+def _families_panels(
+    page: Sheet, families: Sequence[str], *, together: int
+) -> Iterator[tuple[int, Axes, Sequence[str]]]:
+    """Titled panels with the families that each shows: the first `together` show all, the others one each."""
+    for index, axes in enumerate(page.panels):
+        shown = families if index < together else families[index - together : index - together + 1]
+        set_title(axes, "all families" if index < together else shown[0])
+        yield index, axes, shown
 
 
 def _curve(axes: Axes, rows: pd.DataFrame, x: str, style: FamilyStyle, *, band: bool) -> None:
