@@ -4,8 +4,12 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
+import pytest
+
+from robustness.cli import main
 
 
 def robustness(*arguments: object, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -72,3 +76,18 @@ def wait_until(condition: object, process: subprocess.Popen[bytes], *, seconds: 
         assert process.poll() is None, "the command ended first"
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.05)
+
+
+@pytest.fixture(name="command")
+def command_fixture(tmp_path, monkeypatch, capsys):
+    """Runs the command in this process and in an empty folder; what it printed, and its exit code."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["robustness", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
+
+    return run

@@ -1,10 +1,8 @@
 import json
 import os
 import re
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,12 +10,12 @@ import pytest
 import yaml
 from fake_store import small_study, trial_and_history, write_store
 from jsonschema import Draft202012Validator
-from processes import robustness
+from processes import command_fixture, robustness  # noqa: F401
 from s3_for_tests import s3_fixture, s3_server_fixture  # noqa: F401
 from studies_for_tests import TINY, changed
 
 from robustness import store
-from robustness.cli import app, main
+from robustness.cli import app
 from robustness.cli.schema import study_schema
 from robustness.models import build
 from robustness.plan import plan
@@ -38,21 +36,6 @@ MISTAKES = {
     "large batch": ({"axes.batch_size": 5000}, "digits has 1024 training images, got a batch size of 5000"),
     "no trials": ({"seeds": 0}, "the study plans 0 trials"),
 }
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs the command in this process and in an empty folder; what it printed, and its exit code."""
-
-    def run(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["robustness", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
-
-    return run
 
 
 def write_study(folder, study):

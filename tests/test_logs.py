@@ -4,18 +4,16 @@ import os
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
 from fake_store import outcomes, planned_rows, small_study, trial_and_history
 from logs_for_tests import READERS, mlflow_runs, tensorboard_columns, tensorboard_runs
-from processes import robustness
+from processes import command_fixture, robustness  # noqa: F401
 from studies_for_tests import TINY, changed
 
 from robustness import store
-from robustness.cli import main
 from robustness.logs import TOOLS, export_runs, following, home_of, open_log, unlogged
 
 # MLflow maps its tables with an option that SQLAlchemy gives up.
@@ -263,21 +261,6 @@ def test_a_log_that_fails_is_one_line_and_the_others_go_on(tool, tmp_path, monke
 def test_logs_of_results_at_a_uri_are_in_a_local_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert home_of(store.open_folder("memory://bucket/mine")) == tmp_path / "logs" / "mine"
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Runs the command in this process and in an empty folder; what it printed, and its exit code."""
-
-    def run(*arguments):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["robustness", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code, stdout=printed.out, stderr=printed.err)
-
-    return run
 
 
 @pytest.mark.parametrize("tool", TOOLS)
