@@ -89,12 +89,13 @@ def pairs(family: Cells, reference: Cells, *, shared: tuple[str, ...], profile: 
     there = np.isfinite(found)
     left_out, ran_both = None, np.flatnonzero(there.any(axis=0)).tolist()
     if profile == "best" and bool(np.any(ours_each > 1) or np.any(theirs_each > 1)):
-        sides = ([_without(cells, seed) for cells in (family, reference)] for seed in ran_both)
+        sides = ([without_seed(cells, seed) for cells in (family, reference)] for seed in ran_both)
         left_out = np.array([seed_mean(differences(*each)[0]).estimate for each in sides])
     return Pairs(found[there.any(axis=1)][:, there.any(axis=0)], "; ".join(notes), left_out)
 
 
-def _without(cells: Cells, seed: int) -> Cells:
+def without_seed(cells: Cells, seed: int) -> Cells:
+    """A family's cells without one column."""
     columns = {name: np.delete(getattr(cells, name), seed, axis=1) for name in ("outcome", "selection", "failed")}
     return replace(cells, **columns)
 

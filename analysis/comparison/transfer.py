@@ -1,8 +1,8 @@
-"""Whether what is good here is good there: settings over data sets and families, families over data sets."""
+"""Whether settings that are good here are good there: on other data sets, with other families, in other studies."""
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,56 +10,117 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.comparison.pairs import setting_keys
-from analysis.estimation.balance import levelled, row_means
+from analysis.comparison import paired_mean
+from analysis.comparison.pairs import Pairs, setting_keys, without_seed
+from analysis.comparison.verdicts import FEWEST_SEEDS
+from analysis.estimation.balance import levelled
 from analysis.estimation.cells import Cells, all_cells
+from analysis.estimation.crossfit import choose_best, highest_mean
 from analysis.estimation.intervals import Estimate, missing
-from analysis.labels import shortened
+from analysis.estimation.means import seed_mean
+from analysis.labels import counted
 from analysis.robustness.contender import TRIALS_MISSING
-from analysis.robustness.data_set_rows import NOT_EVERYWHERE
 from analysis.table import Table
 from analysis.table.exploratory import split
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 COLUMNS = (
     "dataset", "other_dataset", "outcome", "family", "other_family", "measure", "estimate", "low", "high", "method",
     "n_configs", "n_seeds", "n_failed", "reason",
 )  # fmt: skip
-FRIEDMAN_COLUMNS = (
-    "outcome", "family", "mean_rank", "critical_difference", "statistic", "p", "n_datasets", "method", "reason",
-)  # fmt: skip
 
-FEWEST_SETTINGS, FEWEST_DATASETS, TOP_SHARE = 10, 8, 0.1
+FEWEST_SETTINGS, TOP_SHARE = 10, 0.1
 
 
 def transfer(table: Table) -> pd.DataFrame:
-    """Do settings keep their ranks on another data set, or with another family?
+    """Do settings keep their ranks on another data set, or with another family, and what does moving them cost?
 
     `rank_correlation`: Spearman's, of the mean outcomes of the settings that both sides have.
     `top_overlap`: the share of the best tenth of settings on one side that is among the best tenth on the other
     (.1 by chance). Between data sets, of one family's configurations; between families of a data set, of their
-    shared settings, the families' own axes averaged. In a notebook:
+    shared settings, the families' own axes averaged.
+    `transferred_regret`: what `dataset` loses by the setting that `other_dataset` chooses (`transferred_regret`
+    below). In a notebook:
 
-        transfer(table).query("measure == 'rank_correlation' and family == other_family")
+        transfer(table).query("measure == 'transferred_regret'").pivot(
+            index=["dataset", "family"], columns="other_dataset", values="estimate"
+        )
 
     Returns:
-        A row a pair and measure (columns `COLUMNS`; its file is transfer.csv). Intervals take settings as the
-        sample; noise of few seeds pulls both measures towards chance. NaN with fewer than 10 settings. Settings
-        that a search chose are left out.
+        A row a pair and measure (columns `COLUMNS`; its file is transfer.csv). Intervals of the first two take
+        settings as the sample; noise of few seeds pulls both measures towards chance. NaN with fewer than 10
+        settings. Settings that a search chose are left out.
     """
-    table, _ = split(table)
-    found = {
-        dataset: {one.family: one for one in all_cells(table, dataset, table.outcome)} for dataset in table.datasets
-    }
+    found = _by_dataset(table)
     rows: list[dict[str, Any]] = []
     for here, there in itertools.combinations(found, 2):
-        for family in sorted(found[here].keys() & found[there].keys()):
-            rows += _pair_rows(table, found[here][family], found[there][family], None)
+        rows += _between(table.outcome, found[here], table.outcome, found[there])
     for families in found.values():
         for one, other in itertools.combinations(sorted(families), 2):
-            rows += _pair_rows(table, families[one], families[other], table.shared)
+            rows += _pair_rows(table.outcome, families[one], families[other], table.shared)
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def transfer_between(one: Table, other: Table) -> pd.DataFrame:
+    """The same for two studies that are not pooled, for families of the same label: columns `COLUMNS`.
+
+    `dataset` and `outcome` are of `one`, but for half of the rows of `transferred_regret`, which are about
+    `other`: there `is_reversed`, a further column, is true. Axes that only one side varies are averaged over; a
+    setting is not moved then.
+    """
+    rows = [
+        row
+        for here in _by_dataset(one).values()
+        for there in _by_dataset(other).values()
+        for row in _between(one.outcome, here, other.outcome, there)
+    ]
+    return pd.DataFrame(rows, columns=[*COLUMNS, "is_reversed"])
+
+
+def transferred_regret(here: Cells, there: Cells) -> Estimate:
+    """What the setting that is chosen there loses here, against choosing here.
+
+        d_s = outcome here on seed s of (the best here without s) - (the best there, on all its seeds)
+
+    with the error of paired differences of chosen settings (`paired_mean`), given the setting that was chosen
+    there.
+
+    Args:
+        here, there: one family in two places; the setting is chosen among those that both have.
+
+    Returns:
+        In the outcome's unit, lower is better; below 0 only by noise. NaN where their axes differ, where they
+        have no setting in common, and with fewer than 3 seeds here.
+    """
+    if set(here.settings) != set(there.settings):
+        return missing("other axes")
+    if not (here.is_connected and there.is_connected):
+        return missing(TRIALS_MISSING)
+    ours, theirs = _keys(here, there, None)
+    scores = levelled(there.selection, there.failed, there.blocks)
+    possible = np.flatnonzero(np.isin(theirs, ours) & np.isfinite(scores).any(axis=1))
+    if not len(possible):
+        return missing("no setting in common")
+    moved = int(np.flatnonzero(ours == theirs[possible[int(highest_mean(scores[possible]))]])[0])
+
+    def lost(cells: Cells) -> Floats:
+        selection = levelled(cells.selection, cells.failed, cells.blocks)
+        values: Floats = choose_best(selection, cells.outcome).values - cells.outcome[moved]
+        return values[None, :]
+
+    found = lost(here)
+    seeds = np.flatnonzero(np.isfinite(found[0]))
+    if len(seeds) < FEWEST_SEEDS:
+        return missing(f"fewer than {FEWEST_SEEDS} seeds")
+    left_out = np.array([seed_mean(lost(without_seed(here, seed))).estimate for seed in seeds.tolist()])
+    mean = paired_mean(Pairs(found[:, seeds], "", left_out), sampled=False)
+    shown = mean.interval("cross-fitted; paired by seed")
+    if mean.error == 0:
+        shown = shown.without_interval("no interval: the same on every seed")
+    left = there.num_configs - int(np.isin(theirs, ours).sum())
+    return shown.noting(f"chosen without {counted(left, 'setting')} of one side only" if left else "")
 
 
 def rank_correlation(one: Floats, other: Floats) -> Estimate:
@@ -103,88 +164,52 @@ def top_overlap(one: Floats, other: Floats) -> Estimate:
     return Estimate(len(best[0] & best[1]) / count, float(interval.low), float(interval.high), words)
 
 
-def friedman(table: Table) -> pd.DataFrame:
-    """Ranks of families over data sets, and how far apart two mean ranks must be to differ.
-
-    Families are ranked on each data set by their mean outcome over their space, failures at the floor; 1 is
-    best. Two mean ranks differ at 5 % where they are further apart than
-
-        critical_difference = q(.95, k) / sqrt(2) * sqrt(k (k + 1) / (6 N))
-
-    with k families, N data sets and Tukey's studentised range q.
-
-    Returns:
-        A row a family, best first (columns `FRIEDMAN_COLUMNS`), with Friedman's statistic and its p; NaN with
-        fewer than 8 data sets or 3 families on all of them. A family that lacks a data set is not ranked; where
-        families lack seeds, what a seed shifts on all of them is taken out. Settings that a search chose are left
-        out.
-
-    Source:
-        Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006.
-    """
-    table, _ = split(table)
-    frame = pd.DataFrame({dataset: _levels(table, dataset) for dataset in table.datasets})
-    frame = frame.T.reindex(columns=sorted(table.axes))
-    left_out = [family for family in sorted(table.axes) if not len(frame) or frame[family].isna().any()]
-    frame = frame.drop(columns=left_out)
-    count, families = frame.shape
-    labels = {"outcome": table.outcome, "n_datasets": count, "method": "mean over settings; Friedman and Nemenyi"}
-    unknown = dict.fromkeys(("mean_rank", "critical_difference", "statistic", "p"), math.nan)
-    rows = []
-    if count < FEWEST_DATASETS or families < 3:
-        reason = f"fewer than {FEWEST_DATASETS} data sets or 3 families on all of them"
-        rows = [{**labels, "family": family, **unknown, "reason": reason} for family in frame]
-    else:
-        ranks = frame.rank(axis=1, ascending=False).mean().sort_values(kind="stable")
-        test = stats.friedmanchisquare(*(frame[family] for family in frame))
-        critical = critical_difference(families, count)
-        numbers = {"critical_difference": critical, "statistic": float(test.statistic), "p": float(test.pvalue)}
-        reason = f"not on every data set: {shortened(left_out)}" if left_out else ""
-        rows = [
-            {**labels, "family": family, "mean_rank": float(rank), **numbers, "reason": reason}
-            for family, rank in ranks.items()
-        ]
-    rows += [{**labels, "family": family, **unknown, "reason": NOT_EVERYWHERE} for family in left_out]
-    return pd.DataFrame(rows, columns=list(FRIEDMAN_COLUMNS))
+def _by_dataset(table: Table) -> dict[str, dict[str, Cells]]:
+    """Data set -> family -> its cells, without settings that a search chose."""
+    kept, _ = split(table)
+    return {dataset: {one.family: one for one in all_cells(kept, dataset, kept.outcome)} for dataset in kept.datasets}
 
 
-def _levels(table: Table, dataset: str) -> dict[str, float]:
-    """Family -> mean outcome over its settings, as if all families had run on the same seeds."""
-    found = all_cells(table, dataset, table.outcome)
-    if not found:
-        return {}
-    outcome, failed = (
-        np.concatenate(parts) for parts in zip(*((one.outcome, one.failed) for one in found), strict=True)
-    )
-    means = row_means(levelled(outcome, failed, np.zeros(len(outcome), dtype=np.intp)))
-    parts = np.split(means, np.cumsum([one.num_configs for one in found])[:-1])
-    return {one.family: float(part.mean()) for one, part in zip(found, parts, strict=True)}
+def _between(
+    outcome: str, here: Mapping[str, Cells], other_outcome: str, there: Mapping[str, Cells]
+) -> Iterator[dict[str, Any]]:
+    """Rows of the families that are in both places."""
+    for family in sorted(here.keys() & there.keys()):
+        one, other = here[family], there[family]
+        yield from _pair_rows(outcome, one, other, None)
+        for name, sides, is_reversed in ((outcome, (one, other), False), (other_outcome, (other, one), True)):
+            common = len(np.intersect1d(*_keys(*sides, None)))
+            found = transferred_regret(*sides)
+            yield _row(name, *sides, "transferred_regret", found, common) | {"is_reversed": is_reversed}
 
 
-def critical_difference(families: int, datasets: int) -> float:
-    """Of two mean ranks, by Nemenyi at 5 %."""
-    quantile = float(stats.studentized_range.ppf(0.95, families, math.inf)) / math.sqrt(2)
-    return quantile * math.sqrt(families * (families + 1) / (6 * datasets))
-
-
-def _pair_rows(table: Table, one: Cells, other: Cells, shared: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
+def _keys(one: Cells, other: Cells, shared: tuple[str, ...] | None) -> tuple[Indices, Indices]:
+    """Numbers of each side's settings, equal for the same values of the axes that both have."""
     names = [name for name in one.settings if name in other.settings and (shared is None or name in shared)]
-    keys = setting_keys(one.settings[names], other.settings[names])
+    return setting_keys(one.settings[names], other.settings[names])
+
+
+def _pair_rows(outcome: str, one: Cells, other: Cells, shared: tuple[str, ...] | None) -> Iterator[dict[str, Any]]:
+    keys = _keys(one, other, shared)
     common = np.intersect1d(*keys)
     means = [_profile(side, key, common) for side, key in zip((one, other), keys, strict=True)]
     there = np.isfinite(means[0]) & np.isfinite(means[1])
-    counts = {"n_configs": int(there.sum()), "n_seeds": min(one.num_seeds, other.num_seeds)}
-    counts["n_failed"] = int(one.failed.sum()) + int(other.failed.sum())
     comparable = one.is_connected and other.is_connected
     for name, function in (("rank_correlation", rank_correlation), ("top_overlap", top_overlap)):
         found = function(means[0][there], means[1][there]) if comparable else missing(TRIALS_MISSING)
-        yield {
-            "dataset": one.dataset, "other_dataset": other.dataset, "outcome": table.outcome, "family": one.family,
-            "other_family": other.family, "measure": name, **vars(found), **counts,
-        }  # fmt: skip
+        yield _row(outcome, one, other, name, found, int(there.sum())) | {"is_reversed": False}
 
 
-def _profile(cells: Cells, keys: NDArray[np.intp], common: NDArray[np.intp]) -> Floats:
+def _row(outcome: str, one: Cells, other: Cells, measure: str, found: Estimate, count: int) -> dict[str, Any]:
+    return {
+        "dataset": one.dataset, "other_dataset": other.dataset, "outcome": outcome, "family": one.family,
+        "other_family": other.family, "measure": measure, **vars(found), "n_configs": count,
+        "n_seeds": min(one.num_seeds, other.num_seeds),
+        "n_failed": int(one.failed.sum()) + int(other.failed.sum()),
+    }  # fmt: skip
+
+
+def _profile(cells: Cells, keys: Indices, common: Indices) -> Floats:
     """(k,) means of a family, balanced over seeds, at some shared settings, over its own axes."""
     rows = np.isin(keys, common)
     place = np.searchsorted(common, keys[rows])

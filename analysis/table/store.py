@@ -1,10 +1,13 @@
-"""The table of a stored study: its trials, with families of packages that need not be installed here."""
+"""The table of stored studies: their trials, with families of packages that need not be installed here."""
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
+from analysis.labels import listed
 from analysis.table import VALIDATION, Axis, Table, worst_finite
 from robustness import store
 from robustness.store import Folder
@@ -16,10 +19,24 @@ from search_spaces.families import SPACES, UNTRAINED, find_space
 from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES
 
 
-def from_store(folder: Folder) -> Table:
-    """Read the folder that a sweep left behind.
+@dataclass(frozen=True)
+class Stored:
+    """What a sweep left behind.
 
-    A trial that is planned but not stored is simply missing; `num_planned` tells how many there should be.
+    Args:
+        study: as it ran.
+        planned: its plan, a row a trial.
+        rows: its stored trials.
+    """
+
+    folder: Folder
+    study: Study
+    planned: pd.DataFrame
+    rows: pd.DataFrame
+
+
+def read_stored(folder: Folder) -> Stored:
+    """Read the folder that a sweep left behind.
 
     Raises:
         StoreError: there is no study in this folder, it is damaged, or no trial has finished.
@@ -28,22 +45,44 @@ def from_store(folder: Folder) -> Table:
     study, rows = read_study(folder, planned), with_extra_columns(store.read(folder))
     if rows.empty:
         raise store.StoreError(f"{folder}: no finished trials to analyse yet")
+    if study.analysis.outcome not in store.NUMERIC_OUTCOMES:
+        raise store.StoreError(f"{folder}: analysis.outcome: no numeric outcome column '{study.analysis.outcome}'")
+    return Stored(folder, study, planned, rows)
+
+
+def from_store(folder: Folder) -> Table:
+    """The table of one study: see `table_of`. Raises what `read_stored` raises."""
+    return table_of([read_stored(folder)])
+
+
+def table_of(members: Sequence[Stored]) -> Table:
+    """The trials of studies as one table; `analysis.table.pooling` says which belong together.
+
+    A trial that is planned but not stored is simply missing; `num_planned` tells how many there should be. One
+    that several studies have counts once, as the first of them has it. What is analysed (outcome, reference,
+    tolerances) and the order of axes are those of the first study.
+    """
+    study = members[0].study
+    rows = _once([member.rows for member in members])
+    planned = _once([member.planned for member in members])
+    families: dict[str, tuple[Study, Family]] = {}
+    for member in members:
+        for label, family in member.study.families.items():
+            families.setdefault(label, (member.study, family))
     untrained = rows["loss"] == UNTRAINED
-    trials = rows[~untrained].reset_index(drop=True)
     wish = study.analysis
-    outcome, tolerances = wish.outcome, tuple(sorted(wish.tolerances))
-    if outcome not in store.NUMERIC_OUTCOMES:
-        raise store.StoreError(f"{folder}: analysis.outcome: no numeric outcome column '{outcome}'")
+    tolerances = tuple(sorted(wish.tolerances))
     known = datasets_of(planned)
-    floors = {name: _floor(study, rows[rows["dataset"] == name], known.get(name)) for name in study.data.datasets}
+    datasets = dict.fromkeys(name for member in members for name in member.study.data.datasets)
+    floors = {name: _floor(study, rows[rows["dataset"] == name], known.get(name)) for name in datasets}
     return Table(
-        name=study.name,
-        trials=trials,
+        name=listed(list(dict.fromkeys(member.study.name for member in members))),
+        trials=rows[~untrained].reset_index(drop=True),
         baseline=rows[untrained].reset_index(drop=True),
-        axes={label: _axes(study, family) for label, family in study.families.items() if family.loss != UNTRAINED},
+        axes={label: _axes(*found) for label, found in families.items() if found[1].loss != UNTRAINED},
         shared=tuple(study.axes),
-        outcome=outcome,
-        selection=VALIDATION if outcome.endswith("_top1") else outcome,
+        outcome=wish.outcome,
+        selection=VALIDATION if wish.outcome.endswith("_top1") else wish.outcome,
         direction=wish.direction,
         floor=floors[study.data.datasets[0]],
         reference=wish.reference,
@@ -53,6 +92,13 @@ def from_store(folder: Folder) -> Table:
         num_planned=len(planned),
         floors=floors,
     )
+
+
+def _once(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of all, those of a trial that is there already left out."""
+    if len(frames) == 1:
+        return frames[0]
+    return pd.concat(frames, ignore_index=True).drop_duplicates("trial_id", ignore_index=True)
 
 
 def datasets_of(planned: pd.DataFrame) -> dict[str, Dataset]:
