@@ -1,6 +1,5 @@
 """Tables of collapse on the page: its share of the space, rank against the outcome, choosing by a metric."""
 
-import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.collapse import METRICS, UNDERCOVERS
-from analysis.labels import MISSING, quantity, share, words
+from analysis.labels import quantity, share, words
 from analysis.report.facts import COLLAPSE, Grid
+from analysis.report.numbers import with_interval
 from analysis.report.results import Results
 
 _CORRELATIONS = {"spearman": "Spearman", "kendall": "Kendall", "partial": "partial"}
@@ -40,7 +40,7 @@ def collapse_counts(results: Results, dataset: str) -> Grid:
         trials = every[(every["dataset"] == dataset) & (every["family"] == family)]
         counts = [int((trials["collapse"] == category).sum()) for category in COLLAPSE]
         measured = _measured(results, family, "collapse_")
-        shares = [_number(measured.get(name), lambda value: share(value).removesuffix(" %")) for name in _SHARES]
+        shares = [with_interval(measured.get(name), lambda value: share(value).removesuffix(" %")) for name in _SHARES]
         rows.append([family, *(f"{count:,}" for count in [*counts, len(trials) - sum(counts)]), *shares])
     return Grid(columns, rows)
 
@@ -53,7 +53,7 @@ def rank_accuracy(results: Results) -> NotedGrid:
 
 def correlation(results: Results, family: str, method: str) -> str:
     """One of these correlations with its interval, a dash where there is none."""
-    return _number(_measured(results, family, "rank_accuracy_").get(method), _correlation)
+    return with_interval(_measured(results, family, "rank_accuracy_").get(method), _correlation)
 
 
 def choice_regrets(results: Results, space: str) -> NotedGrid:
@@ -84,7 +84,7 @@ def _noted(
     for family, measured in found.items():
         if not measured:
             continue
-        rows.append([family, *(_number(measured.get(name), text) for name in titles)])
+        rows.append([family, *(with_interval(measured.get(name), text) for name in titles)])
         reasons = {name: str(measured[name]["reason"]).split("; ") for name in titles if name in measured}
         for reason in dict.fromkeys(one for several in reasons.values() for one in several):
             if reason and reason != UNDERCOVERS:
@@ -95,10 +95,3 @@ def _noted(
 
 def _correlation(value: float) -> str:
     return f"{value:z.2f}"
-
-
-def _number(row: Row | None, text: Callable[[float], str]) -> str:
-    if row is None or math.isnan(row["estimate"]):
-        return MISSING
-    interval = "" if math.isnan(row["low"]) else f" ({text(row['low'])} to {text(row['high'])})"
-    return f"{text(row['estimate'])}{interval}"

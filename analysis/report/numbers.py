@@ -1,7 +1,7 @@
 """Tables of numbers on the page: what each axis decides, and what a random search finds."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -55,7 +55,7 @@ def expected_bests(results: Results) -> Grid:
     lines = []
     for family, of_family in rows.groupby("family", sort=False):
         by_count = {row["n"]: row for row in of_family.to_dict("records")}
-        lines.append([str(family), *(_number(by_count.get(n), shown.number) for n in counts)])
+        lines.append([str(family), *(with_interval(by_count.get(n), shown.number) for n in counts)])
     return Grid(["family", *(f"n = {n:,}" for n in counts)], lines)
 
 
@@ -67,10 +67,11 @@ def expected_best_rows(results: Results) -> pd.DataFrame:
 
 
 def _share(row: Mapping[Hashable, Any] | None) -> str:
-    return _number(row, lambda value: share(value).removesuffix(" %"))
+    return with_interval(row, lambda value: share(value).removesuffix(" %"))
 
 
-def _number(row: Mapping[Hashable, Any] | None, text: Any) -> str:
+def with_interval(row: Mapping[Hashable, Any] | None, text: Callable[[float], str]) -> str:
+    """A row's estimate with its interval where it has one, a dash where there is no number."""
     if row is None or math.isnan(row["estimate"]):
         return MISSING
     interval = f" ({text(row['low'])} to {text(row['high'])})" if not pd.isna(row["low"]) else ""

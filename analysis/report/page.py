@@ -1,6 +1,5 @@
 """The page: every number and figure of a study in one file that opens without a network."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,21 +10,24 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.labels import counted, level, quantity
+from analysis.labels import Quantity, counted, listed, quantity
 from analysis.report.collapse_frames import collapse_frames
 from analysis.report.collapse_tables import NotedGrid, choice_regrets, collapse_counts, rank_accuracy
 from analysis.report.curve_frames import curve_frames
-from analysis.report.facts import Grid, axis_ranges, compared, facts, status_counts, table_facts
+from analysis.report.facts import Grid, axis_ranges, compared
 from analysis.report.frame import Picture, hang
 from analysis.report.numbers import axis_shares, expected_bests
 from analysis.report.prose import Passage, answer
 from analysis.report.results import Results, compute, has_failed
 from analysis.report.score import Column, Row, columns, notes, score_rows
+from analysis.report.source import Source, names_of, source_of, source_of_table
 from analysis.report.surface_frames import surface_frames
+from analysis.report.tables import Group, transfers, write_tables
+from analysis.report.transferred import transfer_grid
 from analysis.report.whisker_frames import whisker_frames
-from analysis.surfaces import COLUMNS as SURFACE_COLUMNS
 from analysis.table import Table
-from analysis.table.store import datasets_of, from_store, read_study
+from analysis.table.pooling import pooled, relations
+from analysis.table.store import Stored, read_stored, table_of
 from robustness import store
 from robustness.store import Folder
 
@@ -33,22 +35,19 @@ PACKAGE = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where the trials come from, as the page tells it; `is_study` where losses were trained by a sweep of ours."""
-
-    facts: Sequence[tuple[str, str]]
-    status: Grid
-    test_images: Sequence[tuple[str, str, str]]
-    incomplete: bool
-    is_study: bool
-
-
-@dataclass(frozen=True)
 class Part:
-    """What the page says about one data set; `pictures` are by section."""
+    """What the page says about one data set of one study, or of studies that are pooled; `pictures` are by section.
 
-    dataset: str
+    Args:
+        place: the data set, with its study where there are several.
+        key: the same as part of an id.
+    """
+
+    place: str
     key: str
+    outcome: Quantity
+    reference: str | None
+    margin: str
     answer: Sequence[Passage]
     columns: Sequence[Column]
     rows: Sequence[Row]
@@ -79,8 +78,27 @@ def write(folder: Folder, out: Folder | None = None) -> Folder:
     Raises:
         ValueError: there is no study in `folder`, it is damaged, or no trial has finished.
     """
-    results = compute(from_store(folder), history=store.read_history(folder))
-    return _publish(results, _stored(folder, results.table), folder / "report" if out is None else out)
+    return write_all([folder], folder / "report" if out is None else out)
+
+
+def write_all(folders: Sequence[Folder], out: Folder) -> Folder:
+    """Write one report of several studies: pooled where `analysis.table.pooling` finds that they may be compared
+    trial by trial, side by side where not, and what settings of one are worth in the other.
+
+    Returns:
+        The path of index.html.
+
+    Raises:
+        ValueError: there is no study in a folder, it is damaged, or no trial has finished.
+    """
+    studies = [read_stored(folder) for folder in folders]
+    together = pooled(studies)
+    names = names_of(together)
+    groups = [
+        Group(name, compute(table_of(members), history=_history(members)))
+        for name, members in zip(names, together, strict=True)
+    ]
+    return _publish(groups, source_of(studies, relations(together, names)), out, several=len(studies) > 1)
 
 
 def write_table(table: Table, out: Folder) -> Folder:
@@ -100,30 +118,44 @@ def write_table(table: Table, out: Folder) -> Folder:
     Raises:
         TableError: two trials of the same configuration and seed have different outcomes.
     """
-    source = Source(table_facts(table), status_counts(table.trials), [], incomplete=False, is_study=False)
-    return _publish(compute(table), source, out)
+    return _publish([Group(table.name, compute(table))], source_of_table(table), out, several=False)
 
 
-def _publish(results: Results, source: Source, out: Folder) -> Folder:
+def _history(members: Sequence[Stored]) -> pd.DataFrame:
+    """Evaluated epochs of all trials, those of a trial that several studies have once."""
+    every = [store.read_history(member.folder) for member in members]
+    if len(every) == 1:
+        return every[0]
+    return pd.concat(every, ignore_index=True).drop_duplicates(["trial_id", "epoch"], ignore_index=True)
+
+
+def _publish(groups: Sequence[Group], source: Source, out: Folder, *, several: bool) -> Folder:
     if isinstance(out, Path):
-        _write(results, source, out)
+        _write(groups, source, out, several=several)
     else:
         with TemporaryDirectory() as local:
-            _write(results, source, Path(local))
+            _write(groups, source, Path(local), several=several)
             _copy(Path(local), out)
     return out / "index.html"
 
 
-def _write(results: Results, source: Source, out: Path) -> None:
+def _write(groups: Sequence[Group], source: Source, out: Path, *, several: bool) -> None:
     for name in ("figures", "tables"):
         (out / name).mkdir(parents=True, exist_ok=True)
-    tables = _write_tables(results, out / "tables")
-    keys = {dataset: f"-{_slug(dataset)}" for dataset in results.datasets}
+    moved = transfers(groups)
+    tables = write_tables(groups, moved, out / "tables", several=several)
+    places = [(group, dataset) for group in groups for dataset in group.results.datasets]
+    titles = [f"{group.name}: {dataset}" if len(groups) > 1 else dataset for group, dataset in places]
+    keys = _keys(titles)
     parts = [
-        _part(results.of(dataset), dataset, folder=out / "figures", suffix=key if len(keys) > 1 else "")
-        for dataset, key in keys.items()
-    ]
-    (out / "index.html").write_text(_render(results, source, parts, tables), "utf-8")
+        _part(
+            group.results.of(dataset), dataset, title,
+            key=key, folder=out / "figures", suffix=f"-{key}" if len(places) > 1 else "",
+        )
+        for (group, dataset), title, key in zip(places, titles, keys, strict=True)
+    ]  # fmt: skip
+    transferred = transfer_grid(moved, several=len(groups) > 1)
+    (out / "index.html").write_text(_render(groups, source, parts, tables, transferred), "utf-8")
 
 
 def _copy(local: Path, out: Folder) -> None:
@@ -148,15 +180,19 @@ def is_current(folder: Folder) -> bool:
     return all(path.stat().st_mtime < index.stat().st_mtime for path in made_of if path.suffix != ".pyc")
 
 
-def _part(results: Results, dataset: str, *, folder: Path, suffix: str) -> Part:
+def _part(results: Results, dataset: str, place: str, *, key: str, folder: Path, suffix: str) -> Part:
     every = (whisker_frames, surface_frames, curve_frames, collapse_frames)
     frames = [frame for frames_of in every for frame in frames_of(results, dataset)]
     hung = [hang(frame, folder=folder, suffix=suffix) for frame in frames]
     sections = dict.fromkeys(picture.section for picture in hung)
     trials, rows = results.table.trials, score_rows(results)
+    shown = quantity(results.table.outcome)
     return Part(
-        dataset=dataset,
-        key=_slug(dataset),
+        place=place,
+        key=key,
+        outcome=shown,
+        reference=results.table.reference,
+        margin=shown.difference(results.table.equivalence),
         answer=answer(results, dataset),
         columns=columns(results),
         rows=rows,
@@ -173,71 +209,32 @@ def _part(results: Results, dataset: str, *, folder: Path, suffix: str) -> Part:
     )
 
 
-def _write_tables(results: Results, folder: Path) -> list[tuple[str, str]]:
-    """Write the tables; return each file's name with what it holds."""
-    surfaces = _surface_table(results)
-    tables = {
-        "robustness": (results.measures, "every measure of every family, with intervals and reasons"),
-        "scorecard": (results.scorecard, "the scorecard, wide"),
-        "comparisons": (results.comparisons, "every family against the reference, paired"),
-        "sensitivity": (results.sensitivity, "how much of the variance each axis explains"),
-        "transfer": (results.transfer, "whether settings keep their ranks on other data sets and with other families"),
-        "near_optimal_mass": (results.curve, "near-optimal mass over the tolerance"),
-        "profiles": (results.profiles, "the outcome along one axis at a time"),
-        "surfaces": (surfaces, "every surface, a row a point"),
-    }
-    for name, (frame, _) in tables.items():
-        frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    surfaces.to_parquet(folder / "surfaces.parquet", index=False)
-    named = [(f"{name}.csv", what) for name, (_, what) in tables.items()]
-    return [*named, ("surfaces.parquet", "the same as Parquet")]
-
-
-def _surface_table(results: Results) -> pd.DataFrame:
-    """The columns of surfaces.parquet; where an axis has categories, places of all axes are text."""
-    frames = [frame.drop(columns=["seed_sd", "num_failed"]) for frame in results.surfaces.values() if len(frame)]
-    if not frames:
-        return pd.DataFrame(columns=[name for name in SURFACE_COLUMNS if name not in ("seed_sd", "num_failed")])
-    surfaces = pd.concat(frames, ignore_index=True)
-    for end in ("x", "y"):
-        if any(isinstance(value, str) for value in surfaces[end]):
-            surfaces[end] = surfaces[end].map(lambda value: "" if pd.isna(value) else level(value)).astype("str")
-        else:
-            surfaces[end] = surfaces[end].astype(float)
-    return surfaces
-
-
-def _stored(folder: Folder, table: Table) -> Source:
-    planned, stored = store.read_plan(folder), store.read(folder)
-    return Source(
-        facts=facts(read_study(folder, planned), stored, num_planned=table.num_planned),
-        status=status_counts(stored, planned),
-        test_images=[_test_images(name, dataset.num_test) for name, dataset in datasets_of(planned).items()],
-        incomplete=len(stored) < table.num_planned,
-        is_study=True,
-    )
-
-
-def _render(results: Results, source: Source, parts: Sequence[Part], tables: list[tuple[str, str]]) -> str:
-    table = results.table
+def _render(
+    groups: Sequence[Group],
+    source: Source,
+    parts: Sequence[Part],
+    tables: list[tuple[str, str]],
+    transferred: tuple[Grid, int],
+) -> str:
+    found = [group.results.table for group in groups]
+    ranges = [axis_ranges(table) for table in found]
+    if len(groups) > 1:
+        rows = [[group.name, *row] for group, of in zip(groups, ranges, strict=True) for row in of.rows]
+        ranges = [Grid(["study", *ranges[0].columns], rows)]
+    seeds = (table.trials["seed"].nunique() if len(table.trials) else len(table.baseline) for table in found)
     return _templates().get_template("report.html.j2").render(
-        study=table.name,
-        outcome=quantity(table.outcome),
+        study=listed([group.name for group in groups]),
         parts=parts,
         source=source,
-        notes=table.notes,
-        ranges=axis_ranges(table),
+        notes=[note for table in found for note in table.notes],
+        ranges=ranges[0],
         tables=tables,
-        seeds=counted(table.trials["seed"].nunique() if len(table.trials) else len(table.baseline), "seed"),
-        scattered=table.design != "grid",
-        reference=table.reference,
-        margin=quantity(table.outcome).difference(table.equivalence),
+        seeds=listed([counted(count, "seed") for count in dict.fromkeys(seeds)]),
+        scattered=any(table.design != "grid" for table in found),
+        gridded=any(table.design == "grid" for table in found),
+        transferred=transferred[0],
+        num_transferred=transferred[1],
     )  # fmt: skip
-
-
-def _test_images(dataset: str, count: int) -> tuple[str, str, str]:
-    """A data set, the size of its test split, and what that alone does to an accuracy of .95, in points."""
-    return dataset, f"{count:,}", f"{100 * math.sqrt(0.95 * 0.05 / count):.1f}"
 
 
 @cache
@@ -251,6 +248,11 @@ def _templates() -> Environment:
     )
 
 
-def _slug(text: str) -> str:
-    """Text as part of a file's name or an id."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower() or "data"
+def _keys(titles: Sequence[str]) -> list[str]:
+    """Each title as part of a file's name or an id, no two the same."""
+    keys: list[str] = []
+    for title in titles:
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", title).strip("-").lower() or "data"
+        same = sum(key == slug or key.startswith(f"{slug}-again-") for key in keys)
+        keys.append(f"{slug}-again-{same}" if same else slug)
+    return keys

@@ -49,6 +49,25 @@ def difference(one: Stored, other: Stored) -> str:
     return ""
 
 
+def relations(groups: Sequence[Sequence[Stored]], names: Sequence[str]) -> list[str]:
+    """In sentences, which studies are pooled, and because of what others are not.
+
+    Args:
+        groups: as `pooled` puts them together.
+        names: of the groups.
+    """
+    together = [
+        f"{name}: {len(group)} studies, pooled, as they differ in nothing but families, seeds and data sets."
+        for group, name in zip(groups, names, strict=True)
+        if len(group) > 1
+    ]
+    apart = [
+        f"{name} stands beside {names[0]}: they differ in {difference(groups[0][0], group[0])}."
+        for group, name in zip(groups[1:], names[1:], strict=True)
+    ]
+    return together + apart
+
+
 def _conditions(stored: Stored) -> Mapping[str, Any]:
     """Place in the study file -> value, of everything that pooled studies share."""
     return dict(_places(stored.study)) | dict(_data_sets(stored)) | {"protocol": _protocols(stored)}
