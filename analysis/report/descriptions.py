@@ -149,6 +149,7 @@ MEASURES: Mapping[str, Mapping[str, str]] = {
     "transfer.csv": {
         "rank_correlation": "Spearman's correlation of the mean outcomes of settings that both sides have",
         "top_overlap": "share of the best tenth on one side that is among the best tenth on the other; .1 by chance",
+        "transferred_regret": "what `dataset` loses by the setting that `other_dataset` chooses, against its own best",
     },
 }
 """File -> what stands in its column `measure`; near_optimal_mass.csv has the one of its name."""

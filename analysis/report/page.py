@@ -23,7 +23,7 @@ from analysis.report.score import Column, Row, columns, notes, score_rows
 from analysis.report.source import Source, names_of, source_of, source_of_table
 from analysis.report.surface_frames import surface_frames
 from analysis.report.tables import Group, transfers, write_tables
-from analysis.report.transferred import transfer_grid
+from analysis.report.transferred import between_places, place, transfer_grid, transfer_passage
 from analysis.report.whisker_frames import whisker_frames
 from analysis.table import Table
 from analysis.table.pooling import pooled, relations
@@ -142,20 +142,20 @@ def _publish(groups: Sequence[Group], source: Source, out: Folder, *, several: b
 def _write(groups: Sequence[Group], source: Source, out: Path, *, several: bool) -> None:
     for name in ("figures", "tables"):
         (out / name).mkdir(parents=True, exist_ok=True)
-    moved = transfers(groups)
-    tables = write_tables(groups, moved, out / "tables", several=several)
+    rows = transfers(groups)
+    tables = write_tables(groups, rows, out / "tables", several=several)
+    moved = between_places(rows, several=len(groups) > 1)
     places = [(group, dataset) for group in groups for dataset in group.results.datasets]
-    titles = [f"{group.name}: {dataset}" if len(groups) > 1 else dataset for group, dataset in places]
+    titles = [place(group.name, dataset, len(groups) > 1) for group, dataset in places]
     keys = _keys(titles)
     parts = [
         _part(
-            group.results.of(dataset), dataset, title,
+            group.results.of(dataset), dataset, title, moved=moved,
             key=key, folder=out / "figures", suffix=f"-{key}" if len(places) > 1 else "",
         )
         for (group, dataset), title, key in zip(places, titles, keys, strict=True)
     ]  # fmt: skip
-    transferred = transfer_grid(moved, several=len(groups) > 1)
-    (out / "index.html").write_text(_render(groups, source, parts, tables, transferred), "utf-8")
+    (out / "index.html").write_text(_render(groups, source, parts, tables, transfer_grid(moved)), "utf-8")
 
 
 def _copy(local: Path, out: Folder) -> None:
@@ -180,7 +180,9 @@ def is_current(folder: Folder) -> bool:
     return all(path.stat().st_mtime < index.stat().st_mtime for path in made_of if path.suffix != ".pyc")
 
 
-def _part(results: Results, dataset: str, place: str, *, key: str, folder: Path, suffix: str) -> Part:
+def _part(
+    results: Results, dataset: str, title: str, *, moved: pd.DataFrame, key: str, folder: Path, suffix: str
+) -> Part:
     every = (whisker_frames, surface_frames, curve_frames, collapse_frames)
     frames = [frame for frames_of in every for frame in frames_of(results, dataset)]
     hung = [hang(frame, folder=folder, suffix=suffix) for frame in frames]
@@ -188,12 +190,12 @@ def _part(results: Results, dataset: str, place: str, *, key: str, folder: Path,
     trials, rows = results.table.trials, score_rows(results)
     shown = quantity(results.table.outcome)
     return Part(
-        place=place,
+        place=title,
         key=key,
         outcome=shown,
         reference=results.table.reference,
         margin=shown.difference(results.table.equivalence),
-        answer=answer(results, dataset),
+        answer=[*answer(results, dataset), *transfer_passage(moved, title)],
         columns=columns(results),
         rows=rows,
         notes=notes(columns(results), rows),
@@ -223,7 +225,7 @@ def _render(
         ranges = [Grid(["study", *ranges[0].columns], rows)]
     seeds = (table.trials["seed"].nunique() if len(table.trials) else len(table.baseline) for table in found)
     return _templates().get_template("report.html.j2").render(
-        study=listed([group.name for group in groups]),
+        study=listed(list(dict.fromkeys(run.name for run in source.runs))),
         parts=parts,
         source=source,
         notes=[note for table in found for note in table.notes],

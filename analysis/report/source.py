@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.labels import listed
 from analysis.report.facts import Grid, facts, status_counts, table_facts
 from analysis.table import Table
 from analysis.table.store import Stored, datasets_of
@@ -57,10 +56,10 @@ def source_of_table(table: Table) -> Source:
 
 def names_of(groups: Sequence[Sequence[Stored]]) -> list[str]:
     """What each group is called: by its studies; by their folders where these do not tell groups apart."""
-    names = [listed(list(dict.fromkeys(member.study.name for member in members))) for members in groups]
+    names = [" + ".join(dict.fromkeys(member.study.name for member in members)) for members in groups]
     if len(set(names)) == len(names):
         return names
-    return [listed([f"{member.study.name} ({member.folder})" for member in members]) for members in groups]
+    return [" + ".join(f"{member.study.name} ({member.folder})" for member in members) for members in groups]
 
 
 def _run(stored: Stored) -> Run:

@@ -1,45 +1,59 @@
 """What it costs to use a setting elsewhere, on the page."""
 
+from typing import Any
+
 import pandas as pd
 
 from analysis.labels import quantity
 from analysis.report.facts import Grid
 from analysis.report.numbers import with_interval
+from analysis.report.prose import Passage
 
 _MOST_ROWS = 120
 
 
-def transfer_grid(moved: pd.DataFrame, *, several: bool) -> tuple[Grid, int]:
-    """What each family loses by settings that were chosen elsewhere, and how alike the two places order them.
+def between_places(moved: pd.DataFrame, *, several: bool) -> pd.DataFrame:
+    """The rows about one family in two places, with `here` and `there`, the names of the places.
 
     Args:
         moved: rows of transfer.csv, with `study` and `other_study`.
         several: whether places are named with their study.
+    """
+    apart = (moved["study"] != moved["other_study"]) | (moved["dataset"] != moved["other_dataset"])
+    moved = moved[apart]
+    named = {side: place(moved[f"{side}study"], moved[f"{side}dataset"], several) for side in ("", "other_")}
+    return moved.assign(here=named[""], there=named["other_"])
+
+
+def place(study: Any, dataset: Any, several: bool) -> Any:
+    """How the page calls a data set of a study; of columns, a column."""
+    return study + ": " + dataset if several else dataset
+
+
+def transfer_grid(moved: pd.DataFrame) -> tuple[Grid, int]:
+    """What each family loses by settings that were chosen elsewhere, and how alike the two places order them.
+
+    Args:
+        moved: as `between_places` gives them.
 
     Returns:
         A row a family and two places, the greatest loss first where there are more rows than a page should have;
         and how many rows there would be.
     """
-    moved = moved[_is_between(moved)]
-    where = {
-        side: (moved[f"{side}study"] + ": " if several else "") + moved[f"{side}dataset"] for side in ("", "other_")
-    }
-    moved = moved.assign(here=where[""], there=where["other_"])
     alike = {
         (row["family"], frozenset((row["here"], row["there"])), row["measure"]): row
         for row in moved[moved["measure"] != "transferred_regret"].to_dict("records")
     }
-    lost = moved[moved["measure"] == "transferred_regret"]
+    lost = _regrets(moved)
     count = len(lost)
     if count > _MOST_ROWS:
         lost = lost.sort_values("estimate", ascending=False, kind="stable").head(_MOST_ROWS)
     rows = []
     for row in lost.to_dict("records"):
-        shown = quantity(row["outcome"])
         both = frozenset((row["here"], row["there"]))
         ranks = [alike[row["family"], both, measure] for measure in ("rank_correlation", "top_overlap")]
         rows.append([
-            row["family"], row["there"], row["here"], with_interval(row, shown.number),
+            row["family"], row["there"], row["here"], with_interval(row, quantity(row["outcome"]).number),
             *(with_interval(found, "{:.2f}".format) for found in ranks), f"{row['n_configs']:,}",
             "; ".join(dict.fromkeys(found["reason"] for found in (row, *ranks) if found["reason"])),
         ])  # fmt: skip
@@ -49,6 +63,25 @@ def transfer_grid(moved: pd.DataFrame, *, several: bool) -> tuple[Grid, int]:
     return Grid([*titles, "note"], rows), count
 
 
-def _is_between(moved: pd.DataFrame) -> "pd.Series[bool]":
-    """Rows of one family in two places, not of two families in one."""
-    return (moved["study"] != moved["other_study"]) | (moved["dataset"] != moved["other_dataset"])
+def transfer_passage(moved: pd.DataFrame, here: str) -> list[Passage]:
+    """What settings from elsewhere cost in one place, where an interval says it; else nothing."""
+    lost = _regrets(moved)
+    lost = lost[(lost["here"] == here) & lost["low"].notna()].sort_values("estimate", kind="stable")
+    if lost.empty:
+        return []
+    least, most = (_cost(lost.iloc[row]) for row in (0, -1))
+    if len(lost) == 1:
+        text = f"The setting of {most} here."
+    else:
+        text = f"Of settings that were chosen elsewhere, that of {most} here, the most; that of {least}, the least."
+    return [Passage("From elsewhere", text, "transfer.csv: measure transferred_regret")]
+
+
+def _cost(row: "pd.Series[Any]") -> str:
+    shown = quantity(row["outcome"])
+    loss = f"{shown.difference(row['estimate'])} ({shown.number(row['low'])} to {shown.number(row['high'])})"
+    return f"{row['family']} from {row['there']} costs {loss}"
+
+
+def _regrets(moved: pd.DataFrame) -> pd.DataFrame:
+    return moved[moved["measure"] == "transferred_regret"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.labels import listed
 from analysis.table import VALIDATION, Axis, Table, worst_finite
 from robustness import store
 from robustness.store import Folder
@@ -59,8 +58,8 @@ def table_of(members: Sequence[Stored]) -> Table:
     """The trials of studies as one table; `analysis.table.pooling` says which belong together.
 
     A trial that is planned but not stored is simply missing; `num_planned` tells how many there should be. One
-    that several studies have counts once, as the first of them has it. What is analysed (outcome, reference,
-    tolerances) and the order of axes are those of the first study.
+    that several studies have counts once, as the first of them has it. What is analysed (outcome, tolerances) and
+    the order of axes are those of the first study, the reference that of the first that names one.
     """
     study = members[0].study
     rows = _once([member.rows for member in members])
@@ -76,7 +75,7 @@ def table_of(members: Sequence[Stored]) -> Table:
     datasets = dict.fromkeys(name for member in members for name in member.study.data.datasets)
     floors = {name: _floor(study, rows[rows["dataset"] == name], known.get(name)) for name in datasets}
     return Table(
-        name=listed(list(dict.fromkeys(member.study.name for member in members))),
+        name=" + ".join(dict.fromkeys(member.study.name for member in members)),
         trials=rows[~untrained].reset_index(drop=True),
         baseline=rows[untrained].reset_index(drop=True),
         axes={label: _axes(*found) for label, found in families.items() if found[1].loss != UNTRAINED},
@@ -85,7 +84,7 @@ def table_of(members: Sequence[Stored]) -> Table:
         selection=VALIDATION if wish.outcome.endswith("_top1") else wish.outcome,
         direction=wish.direction,
         floor=floors[study.data.datasets[0]],
-        reference=wish.reference,
+        reference=next((name for member in members if (name := member.study.analysis.reference)), None),
         tolerances=tolerances,
         equivalence=tolerances[len(tolerances) // 2] if wish.equivalence is None else wish.equivalence,
         design=study.design.kind,

@@ -73,11 +73,13 @@ def embed(
 
 
 def report(
-    folder: Annotated[
-        str | None, typer.Argument(metavar="DIR", help="the results of a study: a folder or a URI", show_default=False)
+    folders: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DIR...", help="the results of studies: folders or URIs", show_default=False),
     ] = None,
     out: Annotated[
-        str | None, typer.Option("--out", help="where to write: a folder or a URI [default: DIR/report]")
+        str | None,
+        typer.Option("--out", help="where to write: a folder or a URI [default: DIR/report, where DIR is one]"),
     ] = None,
     table: Annotated[
         str | None, typer.Option("--table", metavar="FILE", help="instead of DIR a Parquet or CSV file, a row a trial")
@@ -110,24 +112,28 @@ def report(
         ReportFormat, typer.Option("--format", help="pdf: also OUT/report.pdf, printed by an installed Chromium")
     ] = ReportFormat.HTML,
 ) -> None:
-    """Write the sensitivity report of a study, or of any table: one HTML page, figures and tables."""
-    from analysis.report import write, write_table
+    """Write the sensitivity report of studies, or of any table: one HTML page, figures and tables.
+
+    Several studies are pooled where they differ in nothing but families, seeds and data sets, and stand side by side
+    where not.
+    """
+    from analysis.report import write_all, write_table
     from robustness.store import open_folder
 
-    if (folder is None) == (table is None):
+    if bool(folders) == (table is not None):
         raise typer.BadParameter("expected either DIR or --table FILE")
     options: dict[str, Any] = {
         "group": group, "axes": axes, "outcome": outcome, "replicate": replicate, "dataset": dataset,
         "status": status, "floor": floor, "reference": reference, "tolerances": tolerances,
     }  # fmt: skip
     given = [f"--{name}" for name, value in options.items() if value is not None]
-    if folder is not None and (given or normalised or not maximize):
+    if folders and (given or normalised or not maximize):
         raise typer.BadParameter(f"{', '.join(given) or 'these options'}: only with --table FILE")
     target = None if out is None else writable_folder(out)
-    if folder is not None:
-        results = open_folder(folder)
-        browser = _browser(form, results if target is None else target)
-        _finish(write(results, target), browser)
+    if folders:
+        target = _one_place(folders) if target is None else target
+        browser = _browser(form, target)
+        _finish(write_all([open_folder(folder) for folder in folders], target), browser)
         return
     absent = [f"--{name}" for name, value in (("axes", axes), ("outcome", outcome), ("out", out)) if value is None]
     if absent or target is None:
@@ -135,6 +141,14 @@ def report(
     options |= {"direction": "maximize" if maximize else "minimize", "normalised": normalised}
     browser = _browser(form, target)
     _finish(write_table(_table(str(table), options), target), browser)
+
+
+def _one_place(folders: list[str]) -> "Folder":
+    from robustness.store import open_folder
+
+    if len(folders) > 1:
+        raise typer.BadParameter(f"a report of {len(folders)} studies needs --out")
+    return open_folder(folders[0]) / "report"
 
 
 def _browser(form: ReportFormat, out: "Folder") -> str | None:
