@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -170,7 +171,23 @@ def test_pooled_and_apart_on_one_page(stored, tmp_path):
     for text in ("one, two and deep: how much", "one + two: digits", "deep: digits", "Settings from elsewhere"):
         assert text in page
     assert "deep stands beside one + two: they differ in model.encoder (mlp; convnet_small)." in page
-    assert re.search(r"Of settings that were chosen elsewhere, that of \w+ from deep: digits costs -?[\d.]+ perc", page)
+    answers = dict(re.findall(r'<p class="dataset">(.*?)</p>(.*?)</dl>', page, re.DOTALL))
+    for here, there in (("one + two: digits", "deep: digits"), ("deep: digits", "one + two: digits")):
+        costs = (
+            rf"Of settings that were chosen elsewhere, that of \w+ from {re.escape(there)} costs -?[\d.]+ percentage"
+        )
+        assert re.search(costs, answers[here])
+
+
+def test_a_study_and_its_copy_are_that_study(stored, tmp_path):
+    one = stored("one", "nt_xent", "dhel")
+    copy = shutil.copytree(one.folder, tmp_path / "copy")
+    pages = [write_all([one.folder], tmp_path / "x").parent, write_all([one.folder, copy], tmp_path / "y").parent]
+    for kind in ("tables/*.csv", "figures/*.svg"):
+        names = {path.name for path in pages[0].glob(kind)}
+        assert names == {path.name for path in pages[1].glob(kind)} != set()
+    for path in pages[0].glob("figures/*.svg"):
+        assert path.read_bytes() == (pages[1] / "figures" / path.name).read_bytes(), path.name
 
 
 def test_groups_of_the_same_name_are_told_apart_by_their_folders(stored, tmp_path):
