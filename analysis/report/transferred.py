@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.labels import quantity
+from analysis.labels import counted, quantity
 from analysis.report.facts import Grid
 from analysis.report.numbers import with_interval
 from analysis.report.prose import Passage
@@ -66,21 +66,26 @@ def transfer_grid(moved: pd.DataFrame) -> tuple[Grid, int]:
 def transfer_passage(moved: pd.DataFrame, here: str) -> list[Passage]:
     """What settings from elsewhere cost in one place, where an interval says it; else nothing."""
     lost = _regrets(moved)
-    lost = lost[(lost["here"] == here) & lost["low"].notna()].sort_values("estimate", kind="stable")
+    lost = lost[(lost["here"] == here) & lost["low"].notna()]
     if lost.empty:
         return []
-    least, most = (_cost(lost.iloc[row]) for row in (0, -1))
-    if len(lost) == 1:
-        text = f"The setting of {most} here."
+    costly = lost[lost["low"] > 0]
+    shown = quantity(lost["outcome"].iloc[0])
+    if costly.empty:
+        row = lost.iloc[int(lost["high"].argmax())]
+        text = (
+            "No setting that was chosen elsewhere is known to cost anything here; at most "
+            f"{shown.difference(row['high'])}, the upper end of the interval of {row['family']} from {row['there']}."
+        )
     else:
-        text = f"Of settings that were chosen elsewhere, that of {most} here, the most; that of {least}, the least."
+        row = costly.iloc[int(costly["estimate"].argmax())]
+        known = "is known to cost something here:" if len(costly) == 1 else "are known to cost something here, most"
+        text = (
+            f"{len(costly)} of {counted(len(lost), 'setting')} chosen elsewhere {known} that of {row['family']} from "
+            f"{row['there']}: {shown.difference(row['estimate'])} "
+            f"({shown.number(row['low'])} to {shown.number(row['high'])})."
+        )
     return [Passage("From elsewhere", text, "transfer.csv: measure transferred_regret")]
-
-
-def _cost(row: "pd.Series[Any]") -> str:
-    shown = quantity(row["outcome"])
-    loss = f"{shown.difference(row['estimate'])} ({shown.number(row['low'])} to {shown.number(row['high'])})"
-    return f"{row['family']} from {row['there']} costs {loss}"
 
 
 def _regrets(moved: pd.DataFrame) -> pd.DataFrame:
