@@ -6,8 +6,9 @@ from analysis.figures.colouring import Colouring
 from analysis.figures.curves import epoch_figure, expected_best_figure, profile_figure, tolerance_figure
 from analysis.figures.levels import Level
 from analysis.figures.places import Plane
+from analysis.figures.style import drawn_at
 from analysis.figures.surfaces import surface_figure
-from analysis.figures.svg import inline, save
+from analysis.figures.svg import inline, save, save_for_print
 from analysis.figures.whiskers import difference_figure, share_figure, trade_off_figure
 
 __all__ = [
@@ -17,12 +18,14 @@ __all__ = [
     "Plane",
     "collapse_figure",
     "difference_figure",
+    "drawn_at",
     "epoch_figure",
     "expected_best_figure",
     "inline",
     "profile_figure",
     "rank_figure",
     "save",
+    "save_for_print",
     "share_figure",
     "spectrum_figure",
     "surface_figure",

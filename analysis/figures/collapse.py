@@ -18,7 +18,6 @@ from analysis.figures.colouring import COLOURS, UNIT, Colouring
 from analysis.figures.style import (
     FAINT,
     INK,
-    WIDTH,
     Sheet,
     drawing_style,
     family_styles,
@@ -194,7 +193,7 @@ def _sample(*, line: Literal["-", ":"] = "-", marker: str = "", width: float = 1
 def _legend(page: Sheet, handles: dict[str, Line2D]) -> None:
     axes = page.strip(0.02, 0.98, 0.0, _STRIP)
     axes.set_axis_off()
-    columns = 1 if page.area[2] < WIDTH else len(handles)
+    columns = 1 if page.stacks else len(handles)
     axes.legend(
         handles.values(), handles.keys(), loc="center left", ncols=columns, frameon=False, borderaxespad=0,
         handlelength=3.0, columnspacing=1.6,

@@ -11,11 +11,14 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from numpy.typing import NDArray
 
 from analysis.figures.places import coordinates, label_axis
-from analysis.figures.style import WIDTH, Sheet
+from analysis.figures.style import Sheet
 from analysis.labels import level, short, words
 from analysis.table import Axis
 
 Floats = NDArray[np.float64]
+
+_STACKED = 1.2
+"""Inches of a strip with a legend, and this bar above it."""
 
 UNIT = Normalize(0.0, 1.0)
 COLOURS: Colormap = ListedColormap(mpl.colormaps["cividis"](np.linspace(0.2, 0.9, 256)))
@@ -48,7 +51,9 @@ class Colouring:
         """A bar with the axis's values, or with its ends alone where families have different axes."""
         if not self.axes:
             return
-        ends, bottom = ((0.06, 0.93), 0.95) if page.area[2] < WIDTH else ((0.42, 0.96), 0.46)
+        if page.stacks:
+            page.heighten(_STACKED)
+        ends, bottom = ((0.06, 0.93), 0.95) if page.stacks else ((0.42, 0.96), 0.46)
         axes = page.strip(*ends, bottom, 0.13)
         bar = page.figure.colorbar(ScalarMappable(UNIT, COLOURS), cax=axes, orientation="horizontal")
         # A raster image: 256 vector rectangles would show hairline gaps between them.

@@ -9,6 +9,9 @@ from matplotlib.patches import Patch
 from analysis.figures.style import WIDTH, FamilyStyle, Sheet
 from analysis.labels import short
 
+_HANDLE, _LETTER, _LINE = 0.6, 0.065, 0.16
+"""Inches of a legend: beside a label, of a letter of it, between two lines."""
+
 Handles: TypeAlias = Mapping[str, Line2D | tuple[Patch, Line2D]]
 
 
@@ -26,12 +29,15 @@ def draw_legend(page: Sheet, handles: Handles) -> None:
     """Write the legend into the strip, beside the last panels or below them."""
     if not handles:
         return
-    beside_panels = page.area[2] < WIDTH
+    # Three columns of short labels fit beside panels, and long ones do not.
+    columns = 2 if page.beside and len(handles) > 2 else 5
+    if page.area[2] < WIDTH and not page.beside:
+        columns = int(page.area[2] / (_HANDLE + _LETTER * max(len(label) for label in handles)))
+    columns = max(min(len(handles), columns), 1)
+    page.heighten(_LINE * -(-len(handles) // columns) + 0.09)
     axes = page.strip(0.01, 0.99, 0.0, page.area[3])
     axes.set_axis_off()
-    # Three columns of short labels fit beside panels, and long ones do not.
-    columns = 2 if beside_panels and len(handles) > 2 else 5
     axes.legend(
-        handles.values(), handles.keys(), loc="center", ncols=min(len(handles), columns), frameon=False,
+        handles.values(), handles.keys(), loc="center", ncols=columns, frameon=False,
         borderaxespad=0, handlelength=3.0, columnspacing=1.6,
     )  # fmt: skip

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import seaborn as sns
@@ -18,7 +20,12 @@ INK, FAINT, RULE, PAPER = "#1b1b1f", "#65656e", "#d9d9de", "#fefefe"
 """Text, quiet text, grid lines, background: a page puts its own, light or dark, in their place."""
 
 WIDTH = 9.0
-"""Inches. At 900 pixels a point of type is 1.4 pixels."""
+"""Inches of a figure on the page. At 900 pixels a point of type is 1.4 pixels."""
+
+_width: ContextVar[float] = ContextVar("width", default=WIDTH)
+
+_NARROW = 6.0
+"""Inches: in a strip below it what else stands side by side stands one above the other."""
 
 _STRIP_WIDTH = 4.4
 """Inches that a legend and a colour bar need side by side."""
@@ -69,18 +76,25 @@ class FamilyStyle:
     line: Any
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sheet:
     """A figure of equal panels in reading order, and a strip for what they share.
 
     Args:
         area: left, bottom, width and height in inches of the strip; beside panels it is as high as they are.
+        beside: whether it stands beside panels.
     """
 
     figure: Figure
     panels: tuple[Axes, ...]
     columns: int
     area: tuple[float, float, float, float]
+    beside: bool
+
+    @property
+    def stacks(self) -> bool:
+        """Whether what the strip holds stands one above the other."""
+        return self.beside or self.area[2] < _NARROW
 
     def is_first_column(self, index: int) -> bool:
         """Whether a panel stands at the left edge, where the label of y goes."""
@@ -90,8 +104,22 @@ class Sheet:
         """Axes in the strip: left and right as shares of its width, bottom and height in inches."""
         from_left, from_bottom, width, _ = self.area
         tall = self.figure.get_figheight()
-        corner = (from_left + left * width) / WIDTH, (from_bottom + bottom) / tall
-        return self.figure.add_axes((*corner, (right - left) * width / WIDTH, height / tall))
+        wide = self.figure.get_figwidth()
+        corner = (from_left + left * width) / wide, (from_bottom + bottom) / tall
+        return self.figure.add_axes((*corner, (right - left) * width / wide, height / tall))
+
+    def heighten(self, strip: float) -> None:
+        """Make a strip below the panels at least so many inches high; the panels keep their size."""
+        left, bottom, width, height = self.area
+        if self.beside or strip <= height:
+            return
+        tall = self.figure.get_figheight()
+        self.figure.set_figheight(tall + strip - height)
+        for axes in self.figure.axes:
+            x, y, across, up = axes.get_position().bounds
+            scale = tall / (tall + strip - height)
+            axes.set_position((x, (y * tall + strip - height) / (tall + strip - height), across, up * scale))
+        self.area = left, bottom, width, strip
 
 
 def family_styles(families: Sequence[str]) -> dict[str, FamilyStyle]:
@@ -103,6 +131,16 @@ def family_styles(families: Sequence[str]) -> dict[str, FamilyStyle]:
         )
         for k, family in enumerate(families)
     }
+
+
+@contextmanager
+def drawn_at(inches: float) -> Iterator[None]:
+    """Figures that are drawn inside are so wide: narrower ones have fewer panels side by side, and type of one size."""
+    before = _width.set(inches)
+    try:
+        yield
+    finally:
+        _width.reset(before)
 
 
 @contextmanager
@@ -124,23 +162,36 @@ def sheet(count: int, *, columns: int, height: float, strip: float, left: float 
     fixed in inches: what fits once fits for any numbers, and a layout engine's passes are saved.
     """
     right, top, bottom = 0.13, 0.32, 0.5
-    columns = min(columns, count)
+    wide = _width.get()
+    # A quarter of a panel may be squeezed into the others.
+    columns = min(max(int(columns * wide / WIDTH + 0.25), 1), count)
     rows = -(-count // columns)
-    width, tall = WIDTH / columns, top + height + bottom
+    width, tall = wide / columns, top + height + bottom
     free = (rows * columns - count) * width
     below = 0.0 if free >= _STRIP_WIDTH else strip
-    figure = Figure(figsize=(WIDTH, rows * tall + below))
+    figure = Figure(figsize=(wide, rows * tall + below))
     FigureCanvasAgg(figure)
     panels = []
     for index in range(count):
         row, column = divmod(index, columns)
         corner = column * width + left, below + (rows - 1 - row) * tall + bottom
         size = width - left - right, height
-        scale = WIDTH, figure.get_figheight()
+        scale = wide, figure.get_figheight()
         shares = [length / scale[k % 2] for k, length in enumerate((*corner, *size))]
         panels.append(figure.add_axes((shares[0], shares[1], shares[2], shares[3])))
-    area = (0.0, 0.0, WIDTH, strip) if below else (WIDTH - free + 0.3, 0.15, free - 0.3, height)
-    return Sheet(figure, tuple(panels), columns, area)
+    area = (0.0, 0.0, wide, strip) if below else (wide - free + 0.3, 0.15, free - 0.3, height)
+    return Sheet(figure, tuple(panels), columns, area, beside=not below)
+
+
+def break_labels(figure: Figure) -> None:
+    """Break labels of x that are longer than the figure has room for, at spaces, into lines."""
+    letters_per_inch = 15.5
+    for axes in figure.axes:
+        box = axes.get_position()
+        middle = (box.x0 + box.x1) / 2
+        room = 2 * min(middle, 1 - middle) * figure.get_figwidth()
+        lines = axes.get_xlabel().split("\n")
+        axes.set_xlabel("\n".join(fill(line, max(int(room * letters_per_inch), 12)) for line in lines))
 
 
 def set_title(axes: Axes, label: str) -> None:

@@ -31,7 +31,7 @@ from analysis.labels import PLUS_MINUS, Quantity, words
 
 _ROW_HEIGHT = 0.43  # inches a level of y
 _FIELD_HEIGHT = 1.3
-_STRIP = 0.95
+_STRIP, _STACKED_STRIP = 0.95, 1.85
 
 
 def surface_figure(
@@ -102,7 +102,7 @@ def _say_nothing_ran(axes: Axes) -> None:
 
 
 def _legend(page: Sheet, frame: pd.DataFrame, planes: Mapping[str, Plane], marks: Marks) -> None:
-    axes = page.strip(0.02, 0.4, 0.02, 0.85)
+    axes = page.strip(0.02, 0.98 if page.stacks and not page.beside else 0.4, 0.02, 0.85)
     axes.set_axis_off()
     cells = {family: plane for family, plane in planes.items() if plane.is_grid}
     entries: dict[str, Artist] = {}
@@ -129,7 +129,11 @@ def _legend(page: Sheet, frame: pd.DataFrame, planes: Mapping[str, Plane], marks
 
 
 def _colour_bar(page: Sheet, look: Look, *, below: bool) -> None:
-    axes = page.strip(0.46, 0.97, 0.42, 0.16)
+    if page.stacks and not page.beside:
+        page.heighten(_STACKED_STRIP)
+        axes = page.strip(0.08, 0.94, 1.3, 0.16)
+    else:
+        axes = page.strip(0.46, 0.97, 0.42, 0.16)
     bar = page.figure.colorbar(
         ScalarMappable(look.norm, look.colours), cax=axes, orientation="horizontal",
         extend="min" if below else "neither", extendfrac=0.03,

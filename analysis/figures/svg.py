@@ -1,17 +1,19 @@
-"""Figures as files, and as SVG that stands inside a page beside others."""
+"""Figures as files, for a page and for print, and as SVG that stands inside a page beside others."""
 
 import re
 from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from analysis.figures.style import FAINT, INK, PAPER, RULE, drawing_style
+from analysis.figures.style import FAINT, INK, PAPER, RULE, break_labels, drawing_style
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
 _PAGE_COLOURS = {INK: "var(--ink)", FAINT: "var(--faint)", RULE: "var(--rule)", PAPER: "var(--paper)"}
+_PRINT_DPI = 300
 _DPI = 200
 """Of the PNG, and of the fields of colour inside the SVG, which would show hairlines as vectors."""
 
@@ -24,6 +26,18 @@ def save(figure: Figure, folder: Path, name: str) -> str:
         figure.savefig(folder / f"{name}.png", dpi=_DPI, metadata={"Software": None})
     (folder / f"{name}.svg").write_bytes(buffer.getvalue())
     return buffer.getvalue().decode()
+
+
+def save_for_print(figure: Figure, path: Path) -> None:
+    """Write a PDF with TrueType fonts embedded, the same bytes for the same figure; labels too long are broken.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    with drawing_style(), rc_context({"pdf.fonttype": 42}):
+        break_labels(figure)
+        metadata = {"CreationDate": None, "Creator": None, "Producer": None}
+        figure.savefig(path, format="pdf", dpi=_PRINT_DPI, metadata=metadata)
 
 
 def inline(svg: str, *, prefix: str, title: str, description: str) -> str:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from analysis.figures import inline, save
+from analysis.figures import inline, save, save_for_print
+
+PRINT_WIDTHS = {"column": 3.25, "page": 6.75}
+"""Inches of figures for a paper: of one of two columns, and of both."""
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,8 @@ def hang(frame: Frame, *, folder: Path, suffix: str) -> Picture:
 def file_stem(outcome: str) -> str:
     """How files about an outcome begin: `accuracy` whichever probe measured it, else the column's name."""
     return "accuracy" if outcome.endswith("_top1") else outcome
+
+
+def print_out(frame: Frame, *, folder: Path, suffix: str, width: str) -> None:
+    """Write a figure that was drawn at one of `PRINT_WIDTHS` as PDF."""
+    save_for_print(frame.figure, folder / f"{frame.name}{suffix}-{width}.pdf")

@@ -1,7 +1,7 @@
 """The page: every number and figure of a study in one file that opens without a network."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,12 +10,13 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from analysis.figures import drawn_at
 from analysis.labels import Quantity, counted, listed, quantity
 from analysis.report.collapse_frames import collapse_frames
 from analysis.report.collapse_tables import NotedGrid, choice_regrets, collapse_counts, rank_accuracy
 from analysis.report.curve_frames import curve_frames
 from analysis.report.facts import Grid, axis_ranges, compared
-from analysis.report.frame import Picture, hang
+from analysis.report.frame import PRINT_WIDTHS, Frame, Picture, hang, print_out
 from analysis.report.numbers import axis_shares, expected_bests
 from analysis.report.prose import Passage, answer
 from analysis.report.results import Results, compute, has_failed
@@ -63,7 +64,7 @@ class Part:
     expected_bests: Grid
 
 
-def write(folder: Folder, out: Folder | None = None) -> Folder:
+def write(folder: Folder, out: Folder | None = None, *, for_print: bool = False) -> Folder:
     """Write the report of a study: OUT/index.html, OUT/figures/*.{svg,png} and OUT/tables/*.{csv,parquet}.
 
     The same store gives the same bytes.
@@ -71,6 +72,7 @@ def write(folder: Folder, out: Folder | None = None) -> Folder:
     Args:
         folder: what a sweep left behind, whether it is complete or not.
         out: where to write; FOLDER/report unless given.
+        for_print: whether figures are also written as figures/*-{column,page}.pdf, for a paper.
 
     Returns:
         The path of index.html.
@@ -78,10 +80,10 @@ def write(folder: Folder, out: Folder | None = None) -> Folder:
     Raises:
         ValueError: there is no study in `folder`, it is damaged, or no trial has finished.
     """
-    return write_all([folder], folder / "report" if out is None else out)
+    return write_all([folder], folder / "report" if out is None else out, for_print=for_print)
 
 
-def write_all(folders: Sequence[Folder], out: Folder) -> Folder:
+def write_all(folders: Sequence[Folder], out: Folder, *, for_print: bool = False) -> Folder:
     """Write one report of several studies: pooled where `analysis.table.pooling` finds that they may be compared
     trial by trial, side by side where not, and what settings of one are worth in the other.
 
@@ -98,10 +100,12 @@ def write_all(folders: Sequence[Folder], out: Folder) -> Folder:
         Group(name, compute(table_of(members), history=_history(members)))
         for name, members in zip(names, together, strict=True)
     ]
-    return _publish(groups, source_of(studies, relations(together, names)), out, several=len(studies) > 1)
+    return _publish(
+        groups, source_of(studies, relations(together, names)), out, several=len(studies) > 1, for_print=for_print
+    )
 
 
-def write_table(table: Table, out: Folder) -> Folder:
+def write_table(table: Table, out: Folder, *, for_print: bool = False) -> Folder:
     """Write the report of anybody's table, as `analysis.table.tidy.from_file` reads it. For instance:
 
         table = from_file("runs.csv", group="method", axes="lr:log", outcome="accuracy", replicate="seed")
@@ -118,7 +122,7 @@ def write_table(table: Table, out: Folder) -> Folder:
     Raises:
         TableError: two trials of the same configuration and seed have different outcomes.
     """
-    return _publish([Group(table.name, compute(table))], source_of_table(table), out, several=False)
+    return _publish([Group(table.name, compute(table))], source_of_table(table), out, for_print=for_print)
 
 
 def _history(members: Sequence[Stored]) -> pd.DataFrame:
@@ -129,17 +133,19 @@ def _history(members: Sequence[Stored]) -> pd.DataFrame:
     return pd.concat(every, ignore_index=True).drop_duplicates(["trial_id", "epoch"], ignore_index=True)
 
 
-def _publish(groups: Sequence[Group], source: Source, out: Folder, *, several: bool) -> Folder:
+def _publish(groups: Sequence[Group], source: Source, out: Folder, **how: bool) -> Folder:
     if isinstance(out, Path):
-        _write(groups, source, out, several=several)
+        _write(groups, source, out, **how)
     else:
         with TemporaryDirectory() as local:
-            _write(groups, source, Path(local), several=several)
+            _write(groups, source, Path(local), **how)
             _copy(Path(local), out)
     return out / "index.html"
 
 
-def _write(groups: Sequence[Group], source: Source, out: Path, *, several: bool) -> None:
+def _write(
+    groups: Sequence[Group], source: Source, out: Path, *, several: bool = False, for_print: bool = False
+) -> None:
     for name in ("figures", "tables"):
         (out / name).mkdir(parents=True, exist_ok=True)
     rows = transfers(groups)
@@ -155,6 +161,9 @@ def _write(groups: Sequence[Group], source: Source, out: Path, *, several: bool)
         )
         for (group, dataset), title, key in zip(places, titles, keys, strict=True)
     ]  # fmt: skip
+    for (group, dataset), key in zip(places, keys, strict=True) if for_print else ():
+        suffix = f"-{key}" if len(places) > 1 else ""
+        _print_out(group.results.of(dataset), dataset, folder=out / "figures", suffix=suffix)
     (out / "index.html").write_text(_render(groups, source, parts, tables, transfer_grid(moved)), "utf-8")
 
 
@@ -180,12 +189,22 @@ def is_current(folder: Folder) -> bool:
     return all(path.stat().st_mtime < index.stat().st_mtime for path in made_of if path.suffix != ".pyc")
 
 
+def _frames(results: Results, dataset: str) -> Iterator[Frame]:
+    for frames_of in (whisker_frames, surface_frames, curve_frames, collapse_frames):
+        yield from frames_of(results, dataset)
+
+
+def _print_out(results: Results, dataset: str, *, folder: Path, suffix: str) -> None:
+    for width, inches in PRINT_WIDTHS.items():
+        with drawn_at(inches):
+            for frame in _frames(results, dataset):
+                print_out(frame, folder=folder, suffix=suffix, width=width)
+
+
 def _part(
     results: Results, dataset: str, title: str, *, moved: pd.DataFrame, key: str, folder: Path, suffix: str
 ) -> Part:
-    every = (whisker_frames, surface_frames, curve_frames, collapse_frames)
-    frames = [frame for frames_of in every for frame in frames_of(results, dataset)]
-    hung = [hang(frame, folder=folder, suffix=suffix) for frame in frames]
+    hung = [hang(frame, folder=folder, suffix=suffix) for frame in _frames(results, dataset)]
     sections = dict.fromkeys(picture.section for picture in hung)
     trials, rows = results.table.trials, score_rows(results)
     shown = quantity(results.table.outcome)

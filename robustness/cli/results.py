@@ -23,8 +23,13 @@ class ReportFormat(StrEnum):
 
     HTML = "html"
     PDF = "pdf"
+    PAPER = "paper"
 
 
+_FORMAT_HELP = (
+    "pdf: also OUT/report.pdf, printed by an installed Chromium; "
+    "paper: also OUT/figures/*.pdf, 3.25 and 6.75 inches wide"
+)
 _AXES_HELP = (
     '"lr:log,batch_size:log2,kernel": columns with their scales (linear, log, log2, category); '
     "without one numbers are linear and words categories"
@@ -108,9 +113,7 @@ def report(
     normalised: Annotated[
         bool, typer.Option("--normalised", help="the outcome is scaled to [0, 1] on each data set already")
     ] = False,
-    form: Annotated[
-        ReportFormat, typer.Option("--format", help="pdf: also OUT/report.pdf, printed by an installed Chromium")
-    ] = ReportFormat.HTML,
+    form: Annotated[ReportFormat, typer.Option("--format", help=_FORMAT_HELP)] = ReportFormat.HTML,
 ) -> None:
     """Write the sensitivity report of studies, or of any table: one HTML page, figures and tables.
 
@@ -133,14 +136,15 @@ def report(
     if folders:
         target = _one_place(folders) if target is None else target
         browser = _browser(form, target)
-        _finish(write_all([open_folder(folder) for folder in folders], target), browser)
+        studies = [open_folder(folder) for folder in folders]
+        _finish(write_all(studies, target, for_print=form is ReportFormat.PAPER), browser)
         return
     absent = [f"--{name}" for name, value in (("axes", axes), ("outcome", outcome), ("out", out)) if value is None]
     if absent or target is None:
         raise typer.BadParameter(f"--table needs {', '.join(absent)}")
     options |= {"direction": "maximize" if maximize else "minimize", "normalised": normalised}
     browser = _browser(form, target)
-    _finish(write_table(_table(str(table), options), target), browser)
+    _finish(write_table(_table(str(table), options), target, for_print=form is ReportFormat.PAPER), browser)
 
 
 def _one_place(folders: list[str]) -> "Folder":
@@ -155,7 +159,7 @@ def _browser(form: ReportFormat, out: "Folder") -> str | None:
     """What prints the page, looked for before any work; None where nothing is printed."""
     from analysis.report.pdf import find_browser
 
-    if form is ReportFormat.HTML:
+    if form is not ReportFormat.PDF:
         return None
     if not isinstance(out, Path):
         raise typer.BadParameter(f"--format pdf: expected --out to be a local folder, got '{out}'")
