@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from analysis.figures.places import Plane, ends, half_width, label_axis, levels, places
-from analysis.figures.style import FAINT, PAPER, RULE
+from analysis.figures.style import FAINT, PAPER, RULE, type_size
 from analysis.labels import PLUS_MINUS, Quantity, words
 
 Floats = NDArray[np.float64]
@@ -84,7 +84,7 @@ def draw_cells(axes: Axes, frame: pd.DataFrame, *, plane: Plane, look: Look) -> 
     )  # fmt: skip
     width = axes.get_window_extent().width / axes.figure.dpi * _POINTS_PER_INCH / columns
     complete = np.nanmax(counts, initial=0)
-    if width >= _SHORTEST_CELL:
+    if width >= type_size(_SHORTEST_CELL):
         for row, column in np.ndindex(rows, columns):
             parts = (means, spreads, counts, failures)
             mean, spread, count, failed = (float(part[row, column]) for part in parts)
@@ -131,9 +131,9 @@ def _matrix(frame: pd.DataFrame, name: str, plane: Plane) -> Floats:
 def _write(axes: Axes, x: float, y: float, lines: tuple[str, str], ink: str) -> None:
     first, second = lines
     above, alignment = (0.04, "bottom") if second else (0.0, "center")
-    axes.text(x, y + above, first, ha="center", va=alignment, fontsize=8.5, color=ink)
+    axes.text(x, y + above, first, ha="center", va=alignment, fontsize=type_size(8.5), color=ink)
     if second:
-        axes.text(x, y - 0.06, second, ha="center", va="top", fontsize=6.8, color=ink)
+        axes.text(x, y - 0.06, second, ha="center", va="top", fontsize=type_size(6.8), color=ink)
 
 
 def _mark_cells(axes: Axes, means: Floats, look: Look, place: tuple[float, float] | None) -> None:

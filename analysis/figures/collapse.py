@@ -101,8 +101,8 @@ def rank_figure(
             axes.set_xlabel(_lines(rank.label, colouring.note(family)), labelpad=1.5)
             _finish(axes, outcome.title, is_first=page.is_first_column(index))
         _share_limits(page.panels)
-        _legend(page, {"mean of a setting, \u00b1 sd over seeds": _sample(marker="o", width=0.6)})
         colouring.draw_bar(page)
+        _legend(page, {"mean of a setting, \u00b1 sd over seeds": _sample(marker="o", width=0.6)})
         return page.figure
 
 
@@ -132,8 +132,8 @@ def spectrum_figure(frame: pd.DataFrame, *, families: Sequence[str], colouring: 
             axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: _power(share)))
             axes.set_xlabel(_lines("singular value, in order", colouring.note(family)), labelpad=1.5)
             _finish(axes, "share of the largest", is_first=page.is_first_column(index))
-        _legend(page, {"a setting, median over seeds": _sample()})
         colouring.draw_bar(page)
+        _legend(page, {"a setting, median over seeds": _sample()})
         return page.figure
 
 
@@ -193,7 +193,7 @@ def _sample(*, line: Literal["-", ":"] = "-", marker: str = "", width: float = 1
 def _legend(page: Sheet, handles: dict[str, Line2D]) -> None:
     axes = page.strip(0.02, 0.98, 0.0, _STRIP)
     axes.set_axis_off()
-    columns = 1 if page.stacks else len(handles)
+    columns = 1 if page.beside or page.is_narrow else len(handles)
     axes.legend(
         handles.values(), handles.keys(), loc="center left", ncols=columns, frameon=False, borderaxespad=0,
         handlelength=3.0, columnspacing=1.6,

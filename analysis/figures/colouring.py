@@ -51,9 +51,9 @@ class Colouring:
         """A bar with the axis's values, or with its ends alone where families have different axes."""
         if not self.axes:
             return
-        if page.stacks:
+        if page.is_narrow:
             page.heighten(_STACKED)
-        ends, bottom = ((0.06, 0.93), 0.95) if page.stacks else ((0.42, 0.96), 0.46)
+        ends, bottom = ((0.06, 0.93), 0.95) if page.beside or page.is_narrow else ((0.42, 0.96), 0.46)
         axes = page.strip(*ends, bottom, 0.13)
         bar = page.figure.colorbar(ScalarMappable(UNIT, COLOURS), cax=axes, orientation="horizontal")
         # A raster image: 256 vector rectangles would show hairline gaps between them.

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axis import Axis as DrawnAxis
+from matplotlib.axis import XAxis
 from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
+from analysis.figures.style import most_labels
 from analysis.labels import level
 from analysis.table import Axis
 from search_spaces.dimensions import transform
@@ -75,6 +77,8 @@ def label_axis(drawn: DrawnAxis, axis: Axis | None, *, positions: Positions, mos
         most: levels written at most.
     """
     values = [] if axis is None else _labelled(axis, most)
+    if isinstance(drawn, XAxis):
+        values = values[:: -(-len(values) // most_labels(drawn.axes, max(len(values), 1)))]
     drawn.set_major_locator(FixedLocator(list(positions(axis, values))))
     drawn.set_major_formatter(FixedFormatter([level(value) for value in values]))
 

@@ -22,10 +22,18 @@ INK, FAINT, RULE, PAPER = "#1b1b1f", "#65656e", "#d9d9de", "#fefefe"
 WIDTH = 9.0
 """Inches of a figure on the page. At 900 pixels a point of type is 1.4 pixels."""
 
+_scale: ContextVar[float] = ContextVar("scale", default=1.0)
 _width: ContextVar[float] = ContextVar("width", default=WIDTH)
+"""Lengths in this package are those of the page; `drawn_at` makes all of them smaller for print."""
 
 _NARROW = 6.0
 """Inches: in a strip below it what else stands side by side stands one above the other."""
+
+_TICK_LABEL = 0.4
+"""Inches of a tick's label with what is beside it."""
+
+_LEAST_PANEL = 1.0
+"""Inches of a panel's axes on a narrow figure."""
 
 _STRIP_WIDTH = 4.4
 """Inches that a legend and a colour bar need side by side."""
@@ -92,19 +100,24 @@ class Sheet:
     beside: bool
 
     @property
-    def stacks(self) -> bool:
-        """Whether what the strip holds stands one above the other."""
-        return self.beside or self.area[2] < _NARROW
+    def is_narrow(self) -> bool:
+        """Whether the strip stands below panels of a narrow figure, and can be made higher."""
+        return not self.beside and self.area[2] < _NARROW
 
     def is_first_column(self, index: int) -> bool:
         """Whether a panel stands at the left edge, where the label of y goes."""
         return index % self.columns == 0
 
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height in inches, as on the page."""
+        wide, tall = self.figure.get_size_inches().tolist()
+        return wide / _scale.get(), tall / _scale.get()
+
     def strip(self, left: float, right: float, bottom: float, height: float) -> Axes:
         """Axes in the strip: left and right as shares of its width, bottom and height in inches."""
         from_left, from_bottom, width, _ = self.area
-        tall = self.figure.get_figheight()
-        wide = self.figure.get_figwidth()
+        wide, tall = self.size
         corner = (from_left + left * width) / wide, (from_bottom + bottom) / tall
         return self.figure.add_axes((*corner, (right - left) * width / wide, height / tall))
 
@@ -113,12 +126,11 @@ class Sheet:
         left, bottom, width, height = self.area
         if self.beside or strip <= height:
             return
-        tall = self.figure.get_figheight()
-        self.figure.set_figheight(tall + strip - height)
+        tall, added = self.size[1], strip - height
+        self.figure.set_figheight((tall + added) * _scale.get())
         for axes in self.figure.axes:
             x, y, across, up = axes.get_position().bounds
-            scale = tall / (tall + strip - height)
-            axes.set_position((x, (y * tall + strip - height) / (tall + strip - height), across, up * scale))
+            axes.set_position((x, (y * tall + added) / (tall + added), across, up * tall / (tall + added)))
         self.area = left, bottom, width, strip
 
 
@@ -134,23 +146,42 @@ def family_styles(families: Sequence[str]) -> dict[str, FamilyStyle]:
 
 
 @contextmanager
-def drawn_at(inches: float) -> Iterator[None]:
-    """Figures that are drawn inside are so wide: narrower ones have fewer panels side by side, and type of one size."""
-    before = _width.set(inches)
+def drawn_at(inches: float, *, scale: float) -> Iterator[None]:
+    """Figures that are drawn inside are so wide, with fewer panels side by side where they are narrow.
+
+    Args:
+        scale: of type and of all other lengths, against the page: .8 makes type of 8 points 6.4 points.
+    """
+    tokens = _width.set(inches / scale), _scale.set(scale)
     try:
         yield
     finally:
-        _width.reset(before)
+        _width.reset(tokens[0])
+        _scale.reset(tokens[1])
+
+
+def most_labels(axes: Axes, most: int) -> int:
+    """At most how many tick labels there are on x: fewer than `most` where print leaves less room."""
+    if _scale.get() == 1.0:
+        return most
+    inches = axes.get_position().width * _width.get()
+    return max(min(most, int(inches / _TICK_LABEL)), 2)
+
+
+def type_size(points: float) -> float:
+    """Points of type that has another size than the style's."""
+    return points * _scale.get()
 
 
 @contextmanager
 def drawing_style() -> Iterator[None]:
     """House style for everything that is drawn inside; restores the caller's settings."""
+    rc = {name: value * _scale.get() if isinstance(value, float) else value for name, value in _RC.items()}
     with (
         rc_context(),
-        sns.axes_style("ticks", rc=_RC),
-        sns.plotting_context("paper", rc=_RC),
-        rc_context(_RC),
+        sns.axes_style("ticks", rc=rc),
+        sns.plotting_context("paper", rc=rc),
+        rc_context(rc),
     ):
         yield
 
@@ -161,31 +192,38 @@ def sheet(count: int, *, columns: int, height: float, strip: float, left: float 
     The strip stands in what the last row leaves free where that is wide enough, else below. Every length is
     fixed in inches: what fits once fits for any numbers, and a layout engine's passes are saved.
     """
-    right, top, bottom = 0.13, 0.32, 0.5
     wide = _width.get()
-    # A quarter of a panel may be squeezed into the others.
-    columns = min(max(int(columns * wide / WIDTH + 0.25), 1), count)
+    right, top, bottom = 0.13, 0.32, 0.5 if wide >= _NARROW else 0.68
+    columns = min(columns, count, _most_columns(columns, wide, beside=left + right))
     rows = -(-count // columns)
     width, tall = wide / columns, top + height + bottom
     free = (rows * columns - count) * width
     below = 0.0 if free >= _STRIP_WIDTH else strip
-    figure = Figure(figsize=(wide, rows * tall + below))
+    figure = Figure(figsize=(wide * _scale.get(), (rows * tall + below) * _scale.get()))
     FigureCanvasAgg(figure)
     panels = []
     for index in range(count):
         row, column = divmod(index, columns)
         corner = column * width + left, below + (rows - 1 - row) * tall + bottom
         size = width - left - right, height
-        scale = wide, figure.get_figheight()
-        shares = [length / scale[k % 2] for k, length in enumerate((*corner, *size))]
+        whole = wide, rows * tall + below
+        shares = [length / whole[k % 2] for k, length in enumerate((*corner, *size))]
         panels.append(figure.add_axes((shares[0], shares[1], shares[2], shares[3])))
     area = (0.0, 0.0, wide, strip) if below else (wide - free + 0.3, 0.15, free - 0.3, height)
     return Sheet(figure, tuple(panels), columns, area, beside=not below)
 
 
+def _most_columns(columns: int, wide: float, *, beside: float) -> int:
+    """How many panels stand side by side where the page has room for `columns`."""
+    if wide < _NARROW:
+        return max(int(wide / (beside + _LEAST_PANEL)), 1)
+    # A quarter of a panel may be squeezed into the others.
+    return max(int(columns * wide / WIDTH + 0.25), 1)
+
+
 def break_labels(figure: Figure) -> None:
     """Break labels of x that are longer than the figure has room for, at spaces, into lines."""
-    letters_per_inch = 15.5
+    letters_per_inch = 15.5 / _scale.get()
     for axes in figure.axes:
         box = axes.get_position()
         middle = (box.x0 + box.x1) / 2

@@ -26,6 +26,7 @@ from analysis.figures.style import (
     scaled_ticks,
     set_title,
     sheet,
+    type_size,
 )
 from analysis.labels import PLUS_MINUS, Quantity, words
 
@@ -68,6 +69,8 @@ def surface_figure(
                 draw_field(axes, rows, plane=plane, look=look, points=dots)
             if page.is_first_column(index) and plane.y is not None:
                 axes.set_ylabel(words(plane.y.name))
+        if page.is_narrow:
+            page.heighten(_STACKED_STRIP)
         _legend(page, frame, planes, marks)
         _colour_bar(page, look, below=bool((frame["estimate"] < look.norm.vmin).any()))
         return page.figure
@@ -102,7 +105,7 @@ def _say_nothing_ran(axes: Axes) -> None:
 
 
 def _legend(page: Sheet, frame: pd.DataFrame, planes: Mapping[str, Plane], marks: Marks) -> None:
-    axes = page.strip(0.02, 0.98 if page.stacks and not page.beside else 0.4, 0.02, 0.85)
+    axes = page.strip(0.02, 0.98 if page.is_narrow else 0.4, 0.02, 0.85)
     axes.set_axis_off()
     cells = {family: plane for family, plane in planes.items() if plane.is_grid}
     entries: dict[str, Artist] = {}
@@ -124,16 +127,13 @@ def _legend(page: Sheet, frame: pd.DataFrame, planes: Mapping[str, Plane], marks
     title = f"mean, {PLUS_MINUS} sd over seeds" if frame["seed_sd"].notna().any() and cells else ""
     axes.legend(
         entries.values(), entries.keys(), loc="lower left", frameon=False, borderaxespad=0, title=title,
-        title_fontsize=8, alignment="left",
+        title_fontsize=type_size(8), alignment="left",
     )  # fmt: skip
 
 
 def _colour_bar(page: Sheet, look: Look, *, below: bool) -> None:
-    if page.stacks and not page.beside:
-        page.heighten(_STACKED_STRIP)
-        axes = page.strip(0.08, 0.94, 1.3, 0.16)
-    else:
-        axes = page.strip(0.46, 0.97, 0.42, 0.16)
+    across = (0.08, 0.94, 1.3) if page.is_narrow else (0.46, 0.97, 0.42)
+    axes = page.strip(*across, 0.16)
     bar = page.figure.colorbar(
         ScalarMappable(look.norm, look.colours), cax=axes, orientation="horizontal",
         extend="min" if below else "neither", extendfrac=0.03,
@@ -158,5 +158,5 @@ def _mark_untrained(axes: Axes, look: Look, untrained: float) -> None:
     side = "left" if place < 0.2 else "right" if place > 0.8 else "center"
     axes.annotate(
         f"untrained {look.quantity.number(untrained)}", (untrained, 1.6), xycoords=upwards, ha=side,
-        va="bottom", annotation_clip=False, fontsize=8,
+        va="bottom", annotation_clip=False, fontsize=type_size(8),
     )  # fmt: skip

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from analysis.figures import inline, save, save_for_print
 
-PRINT_WIDTHS = {"column": 3.25, "page": 6.75}
-"""Inches of figures for a paper: of one of two columns, and of both."""
+PRINTS = {"column": (3.25, 0.8), "page": (6.75, 0.85)}
+"""Figures for a paper, in one of two columns and across both: inches, and the scale of type against the page."""
 
 
 @dataclass(frozen=True)
@@ -58,5 +58,5 @@ def file_stem(outcome: str) -> str:
 
 
 def print_out(frame: Frame, *, folder: Path, suffix: str, width: str) -> None:
-    """Write a figure that was drawn at one of `PRINT_WIDTHS` as PDF."""
+    """Write a figure that was drawn at one of `PRINTS` as PDF."""
     save_for_print(frame.figure, folder / f"{frame.name}{suffix}-{width}.pdf")

@@ -16,7 +16,7 @@ from analysis.report.collapse_frames import collapse_frames
 from analysis.report.collapse_tables import NotedGrid, choice_regrets, collapse_counts, rank_accuracy
 from analysis.report.curve_frames import curve_frames
 from analysis.report.facts import Grid, axis_ranges, compared
-from analysis.report.frame import PRINT_WIDTHS, Frame, Picture, hang, print_out
+from analysis.report.frame import PRINTS, Frame, Picture, hang, print_out
 from analysis.report.numbers import axis_shares, expected_bests
 from analysis.report.prose import Passage, answer
 from analysis.report.results import Results, compute, has_failed
@@ -195,8 +195,8 @@ def _frames(results: Results, dataset: str) -> Iterator[Frame]:
 
 
 def _print_out(results: Results, dataset: str, *, folder: Path, suffix: str) -> None:
-    for width, inches in PRINT_WIDTHS.items():
-        with drawn_at(inches):
+    for width, (inches, scale) in PRINTS.items():
+        with drawn_at(inches, scale=scale):
             for frame in _frames(results, dataset):
                 print_out(frame, folder=folder, suffix=suffix, width=width)
 
