@@ -99,7 +99,11 @@ def setting(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{words(name)} {level(value)}" for name, value in values.items())
 
 
-def short(label: str, *, longest: int = 28) -> str:
+LONGEST = 28
+"""Letters of a label that fits above a panel of the page."""
+
+
+def short(label: str, *, longest: int = LONGEST) -> str:
     """A label that fits above a panel; a longer one ends in an ellipsis."""
     return label if len(label) <= longest else label[: longest - 1] + "\u2026"
 

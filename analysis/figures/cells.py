@@ -71,8 +71,11 @@ class Look:
         return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "#ffffff"
 
 
-def draw_cells(axes: Axes, frame: pd.DataFrame, *, plane: Plane, look: Look) -> None:
-    """Draw a grid with its numbers; cells are equally large because levels have equal weight."""
+def draw_cells(axes: Axes, frame: pd.DataFrame, *, plane: Plane, look: Look) -> bool:
+    """Draw a grid with its numbers, where there is room for them, and tell whether there is.
+
+    Cells are equally large because levels have equal weight.
+    """
     means, spreads, counts, failures = (
         _matrix(frame, name, plane) for name in ("estimate", "seed_sd", "n", "num_failed")
     )
@@ -84,7 +87,8 @@ def draw_cells(axes: Axes, frame: pd.DataFrame, *, plane: Plane, look: Look) -> 
     )  # fmt: skip
     width = axes.get_window_extent().width / axes.figure.dpi * _POINTS_PER_INCH / columns
     complete = np.nanmax(counts, initial=0)
-    if width >= type_size(_SHORTEST_CELL):
+    has_room = bool(width >= type_size(_SHORTEST_CELL))
+    if has_room:
         for row, column in np.ndindex(rows, columns):
             parts = (means, spreads, counts, failures)
             mean, spread, count, failed = (float(part[row, column]) for part in parts)
@@ -94,6 +98,7 @@ def draw_cells(axes: Axes, frame: pd.DataFrame, *, plane: Plane, look: Look) -> 
             _write(axes, column, row, (look.quantity.number(mean), second), look.ink(mean))
     _mark_cells(axes, means, look, look.marks.place(str(frame["family"].iloc[0]), plane))
     _frame_panel(axes, plane)
+    return has_room
 
 
 def draw_field(axes: Axes, frame: pd.DataFrame, *, plane: Plane, look: Look, points: pd.DataFrame) -> None:

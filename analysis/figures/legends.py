@@ -31,7 +31,7 @@ def draw_legend(page: Sheet, handles: Handles) -> None:
         return
     # Three columns of short labels fit beside panels, and long ones do not.
     columns = 2 if page.beside and len(handles) > 2 else 5
-    if page.area[2] < WIDTH and not page.beside:
+    if page.size[0] < WIDTH:
         columns = int(page.area[2] / (_HANDLE + _LETTER * max(len(label) for label in handles)))
     columns = max(min(len(handles), columns), 1)
     page.heighten(_LINE * -(-len(handles) // columns) + 0.09)

@@ -10,7 +10,7 @@ from matplotlib.axis import XAxis
 from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
-from analysis.figures.style import most_labels
+from analysis.figures.style import TICK_LABEL, room
 from analysis.labels import level
 from analysis.table import Axis
 from search_spaces.dimensions import transform
@@ -78,7 +78,7 @@ def label_axis(drawn: DrawnAxis, axis: Axis | None, *, positions: Positions, mos
     """
     values = [] if axis is None else _labelled(axis, most)
     if isinstance(drawn, XAxis):
-        values = values[:: -(-len(values) // most_labels(drawn.axes, max(len(values), 1)))]
+        values = values[:: -(-len(values) // room(drawn.axes, max(len(values), 1), each=TICK_LABEL))]
     drawn.set_major_locator(FixedLocator(list(positions(axis, values))))
     drawn.set_major_formatter(FixedFormatter([level(value) for value in values]))
 

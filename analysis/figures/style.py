@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis.labels import short
+from analysis.labels import LONGEST, short
 
 INK, FAINT, RULE, PAPER = "#1b1b1f", "#65656e", "#d9d9de", "#fefefe"
 """Text, quiet text, grid lines, background: a page puts its own, light or dark, in their place."""
@@ -29,8 +29,8 @@ _width: ContextVar[float] = ContextVar("width", default=WIDTH)
 _NARROW = 6.0
 """Inches: in a strip below it what else stands side by side stands one above the other."""
 
-_TICK_LABEL = 0.4
-"""Inches of a tick's label with what is beside it."""
+TICK_LABEL, TITLE_LETTER = 0.4, 0.083
+"""Inches of a tick's label with what is beside it, and of a letter of a title."""
 
 _LEAST_PANEL = 1.0
 """Inches of a panel's axes on a narrow figure."""
@@ -160,12 +160,15 @@ def drawn_at(inches: float, *, scale: float) -> Iterator[None]:
         _scale.reset(tokens[1])
 
 
-def most_labels(axes: Axes, most: int) -> int:
-    """At most how many tick labels there are on x: fewer than `most` where print leaves less room."""
+def room(axes: Axes, most: int, *, each: float) -> int:
+    """How many tick labels or letters of a title a panel has room for: fewer than `most` where print leaves less.
+
+    Args:
+        each: `TICK_LABEL` or `TITLE_LETTER`.
+    """
     if _scale.get() == 1.0:
         return most
-    inches = axes.get_position().width * _width.get()
-    return max(min(most, int(inches / _TICK_LABEL)), 2)
+    return max(min(most, int(axes.get_position().width * _width.get() / each)), 2)
 
 
 def type_size(points: float) -> float:
@@ -234,7 +237,8 @@ def break_labels(figure: Figure) -> None:
 
 def set_title(axes: Axes, label: str) -> None:
     """A panel's title, at its left edge."""
-    axes.set_title(short(label), loc="left", pad=5)
+    longest = room(axes, LONGEST, each=TITLE_LETTER)
+    axes.set_title(short(label, longest=longest), loc="left", pad=5)
 
 
 def scaled_ticks(factor: float) -> FuncFormatter:

@@ -57,13 +57,14 @@ def surface_figure(
     look = Look(norm, colour_map, quantity, marks)
     with drawing_style():
         page = sheet(len(planes), columns=_columns(planes.values()), height=_height(planes.values()), strip=_STRIP)
+        numbered = False
         for index, (family, plane) in enumerate(planes.items()):
             axes, rows = page.panels[index], frame[frame["family"] == family]
             set_title(axes, family)
             if not rows["estimate"].notna().any():
                 _say_nothing_ran(axes)
             elif plane.is_grid:
-                draw_cells(axes, rows, plane=plane, look=look)
+                numbered |= draw_cells(axes, rows, plane=plane, look=look)
             else:
                 dots = points[points["family"] == family]
                 draw_field(axes, rows, plane=plane, look=look, points=dots)
@@ -71,7 +72,7 @@ def surface_figure(
                 axes.set_ylabel(words(plane.y.name))
         if page.is_narrow:
             page.heighten(_STACKED_STRIP)
-        _legend(page, frame, planes, marks)
+        _legend(page, frame, planes, marks, numbered=numbered)
         _colour_bar(page, look, below=bool((frame["estimate"] < look.norm.vmin).any()))
         return page.figure
 
@@ -104,7 +105,7 @@ def _say_nothing_ran(axes: Axes) -> None:
     axes.text(0.5, 0.5, "no trials to show", ha="center", va="center", color=FAINT, transform=axes.transAxes)
 
 
-def _legend(page: Sheet, frame: pd.DataFrame, planes: Mapping[str, Plane], marks: Marks) -> None:
+def _legend(page: Sheet, frame: pd.DataFrame, planes: Mapping[str, Plane], marks: Marks, *, numbered: bool) -> None:
     axes = page.strip(0.02, 0.98 if page.is_narrow else 0.4, 0.02, 0.85)
     axes.set_axis_off()
     cells = {family: plane for family, plane in planes.items() if plane.is_grid}
@@ -124,7 +125,7 @@ def _legend(page: Sheet, frame: pd.DataFrame, planes: Mapping[str, Plane], marks
         entries["not run yet"] = Patch(facecolor=RULE)
     if len(cells) < len(planes):
         entries["sampled configuration"] = Line2D([], [], marker="o", ms=4, mfc="none", mec=INK, ls="")
-    title = f"mean, {PLUS_MINUS} sd over seeds" if frame["seed_sd"].notna().any() and cells else ""
+    title = f"mean, {PLUS_MINUS} sd over seeds" if frame["seed_sd"].notna().any() and numbered else ""
     axes.legend(
         entries.values(), entries.keys(), loc="lower left", frameon=False, borderaxespad=0, title=title,
         title_fontsize=type_size(8), alignment="left",

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import inline, save, save_for_print
 
-PRINTS = {"column": (3.25, 0.8), "page": (6.75, 0.85)}
+PRINTS = {"column": (3.25, 0.8), "page": (6.75, 0.9)}
 """Figures for a paper, in one of two columns and across both: inches, and the scale of type against the page."""
 
 
