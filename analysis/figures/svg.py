@@ -1,6 +1,7 @@
 """Figures as files, and as SVG that stands inside a page beside others."""
 
 import re
+import warnings
 from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -19,7 +20,9 @@ _DPI = 200
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write FOLDER/NAME.svg and .png, the same bytes for the same figure, and return the SVG's text."""
     buffer = BytesIO()
-    with drawing_style():
+    with drawing_style(), warnings.catch_warnings():
+        # A name in a script that the font lacks: the SVG holds its characters, the PNG shows boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": None})
         figure.savefig(folder / f"{name}.png", dpi=_DPI, metadata={"Software": None})
     (folder / f"{name}.svg").write_bytes(buffer.getvalue())

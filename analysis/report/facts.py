@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.labels import MISSING, counted, level, listed, quantity, words
 from analysis.report.results import has_failed
 from analysis.table import Axis, Table
+from analysis.table.names import legible
 from search_spaces import Study
 
 PROFILE_WORDS = {"mean": "mean of settings", "best": "best setting"}
@@ -32,7 +33,7 @@ def facts(study: Study, stored: pd.DataFrame, *, num_planned: int) -> list[tuple
     counts = f"{num_planned:,} planned, {len(stored):,} stored, {ok:,} ok, {failed:,} failed{left}"
     return [
         ("Study", study.name),
-        ("Data", listed(list(study.data.datasets))),
+        ("Data", listed([legible(name) for name in study.data.datasets])),
         ("Model", _model(study)),
         ("Training", _training(study)),
         ("Design", _design(study)),
@@ -54,7 +55,7 @@ def status_counts(stored: pd.DataFrame, planned: pd.DataFrame | None = None) -> 
         if planned is not None:
             count = int((planned["family"] == family).sum())
             counts = [count, *counts, count - len(mine)]
-        rows.append([family, *(f"{number:,}" for number in counts)])
+        rows.append([legible(family), *(f"{number:,}" for number in counts)])
     columns = [words(status) for status in statuses]
     return Grid(["family", *(columns if planned is None else ["planned", *columns, "not run yet"])], rows)
 
@@ -135,8 +136,8 @@ def _versions(stored: pd.DataFrame, column: str) -> str:
     """The different values of a column, with the number of trials where there are several."""
     counts = stored[column].dropna().value_counts().sort_index()
     if len(counts) == 1:
-        return str(counts.index[0])
-    return ", ".join(f"{value} ({counted(count, 'trial')})" for value, count in counts.items()) or MISSING
+        return legible(str(counts.index[0]))
+    return ", ".join(f"{legible(str(value))} ({counted(count, 'trial')})" for value, count in counts.items()) or MISSING
 
 
 def _program_versions(stored: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.labels import Quantity, counted, listed, quantity
+from analysis.labels import Quantity, counted, listed, on_page, quantity
 from analysis.report.collapse_frames import collapse_frames
 from analysis.report.collapse_tables import NotedGrid, choice_regrets, collapse_counts, rank_accuracy
 from analysis.report.curve_frames import curve_frames
@@ -26,6 +26,7 @@ from analysis.report.tables import Group, transfers, write_tables
 from analysis.report.transferred import between_places, place, transfer_grid, transfer_passage
 from analysis.report.whisker_frames import whisker_frames
 from analysis.table import Table
+from analysis.table.names import illegible_names, renamed, renamed_rows
 from analysis.table.pooling import pooled, relations
 from analysis.table.store import Stored, read_stored, table_of
 from robustness import store
@@ -95,7 +96,7 @@ def write_all(folders: Sequence[Folder], out: Folder) -> Folder:
     together = pooled(studies)
     names = names_of(together)
     groups = [
-        Group(name, compute(table_of(members), history=_history(members)))
+        _group(name, table_of(members), history=_history(members))
         for name, members in zip(names, together, strict=True)
     ]
     return _publish(groups, source_of(studies, relations(together, names)), out, several=len(studies) > 1)
@@ -118,7 +119,15 @@ def write_table(table: Table, out: Folder) -> Folder:
     Raises:
         TableError: two trials of the same configuration and seed have different outcomes.
     """
-    return _publish([Group(table.name, compute(table))], source_of_table(table), out, several=False)
+    group = _group(table.name, table, history=None)
+    return _publish([group], source_of_table(group.results.table), out, several=False)
+
+
+def _group(name: str, table: Table, *, history: pd.DataFrame | None) -> Group:
+    """Every number under names that a page can show."""
+    names = illegible_names(table)
+    epochs = None if history is None else renamed_rows(history, names)
+    return Group(name, compute(renamed(table, names), history=epochs), names)
 
 
 def _history(members: Sequence[Stored]) -> pd.DataFrame:
@@ -244,6 +253,7 @@ def _templates() -> Environment:
     return Environment(
         loader=PackageLoader("analysis"),
         autoescape=True,
+        finalize=on_page,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
