@@ -14,19 +14,18 @@ from analysis.labels import Quantity, counted, listed, on_page, quantity
 from analysis.report.collapse_frames import collapse_frames
 from analysis.report.collapse_tables import NotedGrid, choice_regrets, collapse_counts, rank_accuracy
 from analysis.report.curve_frames import curve_frames
-from analysis.report.facts import Grid, axis_ranges, compared
+from analysis.report.facts import Grid, axis_ranges, compared, errors
 from analysis.report.frame import Picture, hang
 from analysis.report.numbers import axis_shares, expected_bests
 from analysis.report.prose import Passage, answer
-from analysis.report.results import Results, compute, has_failed
+from analysis.report.results import Results, has_failed
 from analysis.report.score import Column, Row, columns, notes, score_rows
 from analysis.report.source import Source, names_of, source_of, source_of_table
 from analysis.report.surface_frames import surface_frames
-from analysis.report.tables import Group, transfers, write_tables
+from analysis.report.tables import Group, group_of, transfers, write_tables
 from analysis.report.transferred import between_places, place, transfer_grid, transfer_passage
 from analysis.report.whisker_frames import whisker_frames
 from analysis.table import Table
-from analysis.table.names import illegible_names, renamed, renamed_rows
 from analysis.table.pooling import pooled, relations
 from analysis.table.store import Stored, read_stored, table_of
 from robustness import store
@@ -56,6 +55,7 @@ class Part:
     pictures: Mapping[str, Sequence[Picture]]
     num_failed: int
     num_trials: int
+    errors: Grid
     collapse: Grid
     rank_accuracy: NotedGrid
     choices: Mapping[str, NotedGrid]
@@ -96,7 +96,7 @@ def write_all(folders: Sequence[Folder], out: Folder) -> Folder:
     together = pooled(studies)
     names = names_of(together)
     groups = [
-        _group(name, table_of(members), history=_history(members))
+        group_of(name, table_of(members), history=_history(members))
         for name, members in zip(names, together, strict=True)
     ]
     return _publish(groups, source_of(studies, relations(together, names)), out, several=len(studies) > 1)
@@ -119,15 +119,8 @@ def write_table(table: Table, out: Folder) -> Folder:
     Raises:
         TableError: two trials of the same configuration and seed have different outcomes.
     """
-    group = _group(table.name, table, history=None)
+    group = group_of(table.name, table)
     return _publish([group], source_of_table(group.results.table), out, several=False)
-
-
-def _group(name: str, table: Table, *, history: pd.DataFrame | None) -> Group:
-    """Every number under names that a page can show."""
-    names = illegible_names(table)
-    epochs = None if history is None else renamed_rows(history, names)
-    return Group(name, compute(renamed(table, names), history=epochs), names)
 
 
 def _history(members: Sequence[Stored]) -> pd.DataFrame:
@@ -211,6 +204,7 @@ def _part(
         pictures={section: [p for p in hung if p.section == section] for section in sections},
         num_failed=int(has_failed(trials).sum()),
         num_trials=len(trials),
+        errors=errors(results.table),
         collapse=collapse_counts(results, dataset),
         rank_accuracy=rank_accuracy(results),
         choices={space: choice_regrets(results, space) for space in "zh"},

@@ -10,8 +10,10 @@ import pandas as pd
 from analysis.comparison.transfer import COLUMNS as TRANSFER_COLUMNS
 from analysis.comparison.transfer import transfer_between
 from analysis.labels import level
-from analysis.report.results import Results
+from analysis.report.results import Results, compute
 from analysis.surfaces import COLUMNS as SURFACE_COLUMNS
+from analysis.table import Table
+from analysis.table.names import illegible_names, renamed, renamed_rows
 
 _WHAT = {
     "robustness": "every measure of every family, with intervals and reasons",
@@ -37,6 +39,13 @@ class Group:
     name: str
     results: Results
     renamed: Mapping[str, str]
+
+
+def group_of(name: str, table: Table, *, history: pd.DataFrame | None = None) -> Group:
+    """Compute every number, under names that a page can show."""
+    names = illegible_names(table)
+    epochs = None if history is None else renamed_rows(history, names)
+    return Group(name, compute(renamed(table, names), history=epochs), names)
 
 
 def transfers(groups: Sequence[Group]) -> pd.DataFrame:

@@ -1,11 +1,12 @@
 """Names from anybody's data as a page can show them: of moderate length, and nothing in them that is not text."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from analysis.labels import visible
 from analysis.table import Axis, Table
@@ -38,13 +39,13 @@ def renamed(table: Table, names: Mapping[str, str]) -> Table:
     def of(name: str) -> str:
         return names.get(name, name)
 
-    notes = table.notes
+    notes, own = table.notes, [axis.name for axes in table.axes.values() for axis in axes]
     for name in sorted(names, key=len, reverse=True):
         notes = tuple(note.replace(name, names[name]) for note in notes)
     return replace(
         table,
-        trials=renamed_rows(table.trials, names),
-        baseline=renamed_rows(table.baseline, names),
+        trials=renamed_rows(table.trials, names, axes=own),
+        baseline=renamed_rows(table.baseline, names, axes=own),
         axes={of(family): tuple(_renamed_axis(axis, names) for axis in own) for family, own in table.axes.items()},
         shared=tuple(of(name) for name in table.shared),
         outcome=of(table.outcome),
@@ -55,11 +56,12 @@ def renamed(table: Table, names: Mapping[str, str]) -> Table:
     )
 
 
-def renamed_rows(rows: pd.DataFrame, names: Mapping[str, str]) -> pd.DataFrame:
-    """Rows whose columns, families, data sets and categories have other names."""
+def renamed_rows(rows: pd.DataFrame, names: Mapping[str, str], *, axes: Collection[str] = ()) -> pd.DataFrame:
+    """Rows whose columns, families, data sets and categories of axes have other names."""
     if not names:
         return rows
-    changed = {name: _renamed_column(rows[name], names) for name in rows if _holds_names(rows[name])}
+    told = [name for name in {"family", "dataset", *axes} & {*rows} if not is_numeric_dtype(rows[name])]
+    changed = {name: _renamed_column(rows[name], names) for name in told}
     return rows.assign(**changed).rename(columns=dict(names))
 
 
@@ -79,10 +81,6 @@ def _names(table: Table) -> Iterator[str]:
 def _renamed_axis(axis: Axis, names: Mapping[str, str]) -> Axis:
     levels = tuple(names.get(level, level) if isinstance(level, str) else level for level in axis.levels)
     return replace(axis, name=names.get(axis.name, axis.name), levels=levels)
-
-
-def _holds_names(column: "pd.Series[Any]") -> bool:
-    return not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column))
 
 
 def _renamed_column(column: "pd.Series[Any]", names: Mapping[str, str]) -> "pd.Series[Any]":
