@@ -1,6 +1,7 @@
 """How columns and numbers are written for a reader: accuracies in percent, everything else as it is."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,12 @@ _ACCURACIES = {
     "z_knn_top1": "nearest-neighbour accuracy of embeddings",
 }
 _SPACES = {"h_": "representations", "z_": "embeddings"}
+
+_NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+"""Control characters, separators of lines, what turns the direction of other text, halves of characters."""
+
+_RIGHT_TO_LEFT = "\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff"
+_TURNED = re.compile(f"[{_RIGHT_TO_LEFT}](?:[{_RIGHT_TO_LEFT} ]*[{_RIGHT_TO_LEFT}])?")
 
 
 @dataclass(frozen=True)
@@ -84,13 +91,13 @@ def quantity(column: str) -> Quantity:
 
 def words(name: str) -> str:
     """A column's name in words."""
-    return name.replace("_", " ")
+    return visible(name).replace("_", " ")
 
 
 def level(value: Any) -> str:
     """A value of an axis: three significant digits for numbers that are not whole."""
     if isinstance(value, str):
-        return value
+        return visible(value)
     return f"{value:.0f}" if float(value).is_integer() and abs(value) < 1e6 else f"{value:.3g}"
 
 
@@ -103,8 +110,24 @@ LONGEST = 28
 """Letters of a label that fits above a panel of the page."""
 
 
+def visible(text: str) -> str:
+    """A text on one line that does nothing to a terminal or to its neighbours: other characters as `\\x1b`."""
+    return _NO_TEXT.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def isolated(text: str) -> str:
+    """A visible text whose words from right to left do not turn the numbers and words beside them."""
+    return _TURNED.sub("\u2068\\g<0>\u2069", visible(text))
+
+
+def on_page(value: Any) -> Any:
+    """What a template puts out: text visible and isolated, markup and numbers as they are."""
+    return isolated(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
 def short(label: str, *, longest: int = LONGEST) -> str:
     """A label that fits above a panel; a longer one ends in an ellipsis."""
+    label = visible(label)
     return label if len(label) <= longest else label[: longest - 1] + "\u2026"
 
 

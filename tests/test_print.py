@@ -10,6 +10,7 @@ from processes import command_fixture  # noqa: F401
 
 from analysis.figures import drawn_at
 from analysis.figures.style import break_labels
+from analysis.report import write
 from analysis.report.frame import PRINTS
 from analysis.report.page import _frames
 from analysis.report.results import compute

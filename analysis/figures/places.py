@@ -77,8 +77,8 @@ def label_axis(drawn: DrawnAxis, axis: Axis | None, *, positions: Positions, mos
         most: levels written at most.
     """
     values = [] if axis is None else _labelled(axis, most)
-    if isinstance(drawn, XAxis):
-        values = values[:: -(-len(values) // room(drawn.axes, max(len(values), 1), each=TICK_LABEL))]
+    if values and isinstance(drawn, XAxis):
+        values = values[:: -(-len(values) // room(drawn.axes, len(values), each=TICK_LABEL))]
     drawn.set_major_locator(FixedLocator(list(positions(axis, values))))
     drawn.set_major_formatter(FixedFormatter([level(value) for value in values]))
 

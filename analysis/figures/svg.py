@@ -1,6 +1,9 @@
 """Figures as files, for a page and for print, and as SVG that stands inside a page beside others."""
 
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -21,7 +24,7 @@ _DPI = 200
 def save(figure: Figure, folder: Path, name: str) -> str:
     """Write FOLDER/NAME.svg and .png, the same bytes for the same figure, and return the SVG's text."""
     buffer = BytesIO()
-    with drawing_style():
+    with drawing_style(), _any_script():
         figure.savefig(buffer, format="svg", dpi=_DPI, metadata={"Date": None, "Creator": None})
         figure.savefig(folder / f"{name}.png", dpi=_DPI, metadata={"Software": None})
     (folder / f"{name}.svg").write_bytes(buffer.getvalue())
@@ -34,7 +37,7 @@ def save_for_print(figure: Figure, path: Path) -> None:
     Raises:
         OSError: the file can't be written.
     """
-    with drawing_style(), rc_context({"pdf.fonttype": 42}):
+    with drawing_style(), _any_script(), rc_context({"pdf.fonttype": 42}):
         break_labels(figure)
         metadata = {"CreationDate": None, "Creator": None, "Producer": None}
         figure.savefig(path, format="pdf", dpi=_PRINT_DPI, metadata=metadata)
@@ -73,6 +76,14 @@ def inline(svg: str, *, prefix: str, title: str, description: str) -> str:
         element.text = text
         root.insert(position, element)
     return ET.tostring(root, encoding="unicode")
+
+
+@contextmanager
+def _any_script() -> Iterator[None]:
+    """A name may be in a script that the font lacks: the SVG holds its characters, PNG and PDF show boxes."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
 
 
 def _remove(root: ET.Element, path: str) -> None:

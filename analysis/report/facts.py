@@ -6,12 +6,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.labels import MISSING, counted, level, listed, quantity, words
+from analysis.labels import MISSING, counted, level, listed, quantity, short, shortened, words
 from analysis.report.results import has_failed
 from analysis.table import Axis, Table
+from analysis.table.names import legible
 from search_spaces import Study
 
 PROFILE_WORDS = {"mean": "mean of settings", "best": "best setting"}
+
+_MOST_ERRORS, _LONGEST_ERROR = 8, 200
+"""Texts that the page shows, and characters of each: the column `error` of the trials has all."""
 
 COLLAPSE = ("none", "dimensional", "complete")
 """Categories of the `collapse` column, from harmless to useless."""
@@ -32,7 +36,7 @@ def facts(study: Study, stored: pd.DataFrame, *, num_planned: int) -> list[tuple
     counts = f"{num_planned:,} planned, {len(stored):,} stored, {ok:,} ok, {failed:,} failed{left}"
     return [
         ("Study", study.name),
-        ("Data", listed(list(study.data.datasets))),
+        ("Data", listed([legible(name) for name in study.data.datasets])),
         ("Model", _model(study)),
         ("Training", _training(study)),
         ("Design", _design(study)),
@@ -54,9 +58,24 @@ def status_counts(stored: pd.DataFrame, planned: pd.DataFrame | None = None) -> 
         if planned is not None:
             count = int((planned["family"] == family).sum())
             counts = [count, *counts, count - len(mine)]
-        rows.append([family, *(f"{number:,}" for number in counts)])
+        rows.append([legible(family), *(f"{number:,}" for number in counts)])
     columns = [words(status) for status in statuses]
     return Grid(["family", *(columns if planned is None else ["planned", *columns, "not run yet"])], rows)
+
+
+def errors(table: Table) -> Grid:
+    """What failed trials said, by status, the most frequent first; no rows where nobody tells."""
+    failed = table.trials[has_failed(table.trials)]
+    if "error" not in failed or failed["error"].isna().all():
+        return Grid([], [])
+    said = failed.dropna(subset="error")
+    said = said.assign(error=[short(text.strip().partition("\n")[0], longest=_LONGEST_ERROR) for text in said["error"]])
+    groups = sorted(said.groupby(["status", "error"], observed=True), key=lambda group: (-len(group[1]), group[0]))
+    rows = [
+        [words(str(status)), f"{len(trials):,}", shortened(list(trials["family"].unique())), str(text)]
+        for (status, text), trials in groups[:_MOST_ERRORS]
+    ]
+    return Grid(["status", "trials", "families", "error"], rows)
 
 
 def table_facts(table: Table) -> list[tuple[str, str]]:
@@ -135,8 +154,8 @@ def _versions(stored: pd.DataFrame, column: str) -> str:
     """The different values of a column, with the number of trials where there are several."""
     counts = stored[column].dropna().value_counts().sort_index()
     if len(counts) == 1:
-        return str(counts.index[0])
-    return ", ".join(f"{value} ({counted(count, 'trial')})" for value, count in counts.items()) or MISSING
+        return legible(str(counts.index[0]))
+    return ", ".join(f"{legible(str(value))} ({counted(count, 'trial')})" for value, count in counts.items()) or MISSING
 
 
 def _program_versions(stored: pd.DataFrame) -> str:

@@ -53,8 +53,10 @@ def hang(frame: Frame, *, folder: Path, suffix: str) -> Picture:
 
 
 def file_stem(outcome: str) -> str:
-    """How files about an outcome begin: `accuracy` whichever probe measured it, else the column's name."""
-    return "accuracy" if outcome.endswith("_top1") else outcome
+    """How files about an outcome begin: `accuracy` whichever probe measured it, else the column's name, which may be
+    anybody's: what could be a path or an odd file name becomes a dash.
+    """
+    return "accuracy" if outcome.endswith("_top1") else re.sub(r"[^\w-]+", "-", outcome)
 
 
 def print_out(frame: Frame, *, folder: Path, suffix: str, width: str) -> None:

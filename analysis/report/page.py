@@ -11,19 +11,19 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.figures import drawn_at
-from analysis.labels import Quantity, counted, listed, quantity
+from analysis.labels import Quantity, counted, listed, on_page, quantity
 from analysis.report.collapse_frames import collapse_frames
 from analysis.report.collapse_tables import NotedGrid, choice_regrets, collapse_counts, rank_accuracy
 from analysis.report.curve_frames import curve_frames
-from analysis.report.facts import Grid, axis_ranges, compared
+from analysis.report.facts import Grid, axis_ranges, compared, errors
 from analysis.report.frame import PRINTS, Frame, Picture, hang, print_out
 from analysis.report.numbers import axis_shares, expected_bests
 from analysis.report.prose import Passage, answer
-from analysis.report.results import Results, compute, has_failed
+from analysis.report.results import Results, has_failed
 from analysis.report.score import Column, Row, columns, notes, score_rows
 from analysis.report.source import Source, names_of, source_of, source_of_table
 from analysis.report.surface_frames import surface_frames
-from analysis.report.tables import Group, transfers, write_tables
+from analysis.report.tables import Group, group_of, transfers, write_tables
 from analysis.report.transferred import between_places, place, transfer_grid, transfer_passage
 from analysis.report.whisker_frames import whisker_frames
 from analysis.table import Table
@@ -56,6 +56,7 @@ class Part:
     pictures: Mapping[str, Sequence[Picture]]
     num_failed: int
     num_trials: int
+    errors: Grid
     collapse: Grid
     rank_accuracy: NotedGrid
     choices: Mapping[str, NotedGrid]
@@ -97,7 +98,7 @@ def write_all(folders: Sequence[Folder], out: Folder, *, for_print: bool = False
     together = pooled(studies)
     names = names_of(together)
     groups = [
-        Group(name, compute(table_of(members), history=_history(members)))
+        group_of(name, table_of(members), history=_history(members))
         for name, members in zip(names, together, strict=True)
     ]
     return _publish(
@@ -122,7 +123,8 @@ def write_table(table: Table, out: Folder, *, for_print: bool = False) -> Folder
     Raises:
         TableError: two trials of the same configuration and seed have different outcomes.
     """
-    return _publish([Group(table.name, compute(table))], source_of_table(table), out, for_print=for_print)
+    group = group_of(table.name, table)
+    return _publish([group], source_of_table(group.results.table), out, for_print=for_print)
 
 
 def _history(members: Sequence[Stored]) -> pd.DataFrame:
@@ -221,6 +223,7 @@ def _part(
         pictures={section: [p for p in hung if p.section == section] for section in sections},
         num_failed=int(has_failed(trials).sum()),
         num_trials=len(trials),
+        errors=errors(results.table),
         collapse=collapse_counts(results, dataset),
         rank_accuracy=rank_accuracy(results),
         choices={space: choice_regrets(results, space) for space in "zh"},
@@ -263,6 +266,7 @@ def _templates() -> Environment:
     return Environment(
         loader=PackageLoader("analysis"),
         autoescape=True,
+        finalize=on_page,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.labels import MISSING, Quantity, quantity, setting
+from analysis.labels import MISSING, Quantity, counted, quantity, setting
 from analysis.report.results import Results
 
-_REGRET = Quantity("normalised_regret", "regret", digits=3)
+_REGRET = Quantity("normalised_regret", "regret", "%", factor=100.0, digits=1)
 _SHARE = Quantity("share", "share", "%", factor=100.0, digits=0)
-_COUNT = Quantity("count", "count", digits=0)
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A family's line; `is_baseline` marks the untrained encoder."""
+    """A family's line; `size` counts settings and seeds with at least one trial, `is_baseline` marks the untrained
+    encoder.
+    """
 
     family: str
+    size: str
     best_setting: str
     is_baseline: bool
     cells: Sequence[Cell]
@@ -77,15 +79,13 @@ def columns(results: Results) -> list[Column]:
         *masses,
         Column(
             "normalised_regret", "regret", _REGRET,
-            "how far a random setting is expected to fall short of the best of all families; 0: not at all, 1: as "
-            "bad as the floor",
+            "how far a random setting is expected to fall short of the best of all families; 0 %: not at all, 100 %: "
+            "as bad as the floor",
             "normalised_regret", None, "common",
         ),
         Column("worst_case", "worst", shown, "the worst setting, cross-fitted like the best", "worst_case"),
         Column("seed_sd", _with_unit("seed sd", shown), spread, "standard deviation over seeds", "seed_sd"),
         Column("failure_rate", "failed", _SHARE, "share of trials that failed, at the floor", "failure_rate"),
-        Column("n_configs", "settings", _COUNT, "settings with at least one trial", ""),
-        Column("n_seeds", "seeds", _COUNT, "seeds with at least one trial", ""),
     ]  # fmt: skip
 
 
@@ -95,6 +95,7 @@ def score_rows(results: Results) -> list[Row]:
     return [
         Row(
             family=str(row["family"]),
+            size=f"{counted(int(row['n_configs']), 'setting')}, {counted(int(row['n_seeds']), 'seed')}",
             best_setting=setting(results.chosen.get((str(row["dataset"]), str(row["family"])), {})),
             is_baseline=bool(row["is_baseline"]),
             cells=[_cell(results, row, column) for column in shown],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from analysis.report.facts import Grid, facts, status_counts, table_facts
 from analysis.table import Table
+from analysis.table.names import legible
 from analysis.table.store import Stored, datasets_of
 from search_spaces.datasets import Dataset
 
@@ -69,4 +70,4 @@ def _run(stored: Stored) -> Run:
 
 def _test_images(dataset: str, count: int) -> tuple[str, str, str]:
     """A data set, the size of its test split, and what that alone does to an accuracy of .95, in points."""
-    return dataset, f"{count:,}", f"{100 * math.sqrt(0.95 * 0.05 / count):.1f}"
+    return legible(dataset), f"{count:,}", f"{100 * math.sqrt(0.95 * 0.05 / count):.1f}"

@@ -1,7 +1,7 @@
 """The tables beside the page, a file each; of several studies all in one, with a column that names the study."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,10 @@ import pandas as pd
 from analysis.comparison.transfer import COLUMNS as TRANSFER_COLUMNS
 from analysis.comparison.transfer import transfer_between
 from analysis.labels import level
-from analysis.report.results import Results
+from analysis.report.results import Results, compute
 from analysis.surfaces import COLUMNS as SURFACE_COLUMNS
+from analysis.table import Table
+from analysis.table.names import illegible_names, renamed, renamed_rows
 
 _WHAT = {
     "robustness": "every measure of every family, with intervals and reasons",
@@ -27,10 +29,23 @@ _WHAT = {
 
 @dataclass(frozen=True)
 class Group:
-    """What was computed from studies that are pooled, or from one table; `name` tells it from other groups."""
+    """What was computed from studies that are pooled, or from one table.
+
+    Args:
+        name: tells it from other groups.
+        renamed: names that a page can't show -> how the results name them.
+    """
 
     name: str
     results: Results
+    renamed: Mapping[str, str]
+
+
+def group_of(name: str, table: Table, *, history: pd.DataFrame | None = None) -> Group:
+    """Compute every number, under names that a page can show."""
+    names = illegible_names(table)
+    epochs = None if history is None else renamed_rows(history, names)
+    return Group(name, compute(renamed(table, names), history=epochs), names)
 
 
 def transfers(groups: Sequence[Group]) -> pd.DataFrame:
@@ -70,7 +85,18 @@ def write_tables(groups: Sequence[Group], moved: pd.DataFrame, folder: Path, *, 
             frame.to_parquet(folder / "surfaces.parquet", index=False)
         frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     named = [(f"{name}.csv", what) for name, what in _WHAT.items()]
-    return [*named, ("surfaces.parquet", "the same as Parquet")]
+    return [*named, ("surfaces.parquet", "the same as Parquet"), *_write_names(groups, folder)]
+
+
+def _write_names(groups: Sequence[Group], folder: Path) -> list[tuple[str, str]]:
+    """The whole names behind those that are shown otherwise; no file where there are none."""
+    whole = sorted({(shown, name) for group in groups for name, shown in group.renamed.items()})
+    path = folder / "names.csv"
+    if not whole:
+        path.unlink(missing_ok=True)
+        return []
+    pd.DataFrame(whole, columns=["shown", "name"]).to_csv(path, index=False, lineterminator="\n")
+    return [(path.name, "the whole of names that are too long to show, or hold characters that are no text")]
 
 
 def _frame(results: Results, name: str) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from rich.table import Table
 
+from analysis.labels import visible
 from analysis.table.store import read_study
 from robustness import store
 from robustness.cli.terminal import progress, show
@@ -64,7 +65,7 @@ def again(folder: Folder, prefix: str) -> TrialResult:
     _describe(row, trial, stored)
     result = _train(trial, stored, study)
     if result.error is not None:
-        print(f"{result.status}: {result.error}")
+        print(visible(f"{result.status}: {result.error}"))
     if stored is not None:
         _compare(stored, result, outcome=study.analysis.outcome)
     return result
@@ -83,7 +84,7 @@ def _first(rows: pd.DataFrame) -> Row:
 
 
 def _describe(row: Row, trial: Trial, stored: Row | None) -> None:
-    print(f"trial {trial.trial_id}: {row['family']}, seed {trial.seed}, {row['dataset']}")
+    print(visible(f"trial {trial.trial_id}: {row['family']}, seed {trial.seed}, {row['dataset']}"))
     for title in ("model", "training", "hyperparameters"):
         values = getattr(trial, title)
         if values:
@@ -91,7 +92,7 @@ def _describe(row: Row, trial: Trial, stored: Row | None) -> None:
     if stored is None:
         print("  not stored yet")
     elif stored["slice_size"] is None:
-        print(f"  stored: {stored['status']}, {stored['error']}")
+        print(visible(f"  stored: {stored['status']}, {stored['error']}"))
     else:
         computed = "as one computation" if stored["fused"] else "in a loop"
         where = f"{stored['device']}, {stored['threads']} threads, torch {stored['torch_version']}"

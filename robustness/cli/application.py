@@ -79,4 +79,6 @@ def _is_mistake(error: Exception) -> bool:
 
 
 def _complain(line: str) -> None:
-    print(line, file=sys.stderr)
+    from analysis.labels import visible
+
+    print(visible(line), file=sys.stderr)

@@ -189,11 +189,12 @@ def _table(path: str, options: dict[str, Any]) -> "TidyTable":
 
 def verify(folder: FolderArgument) -> int:
     """Check every stored file against the plan, the schema and its checksums; exit code 1 if not sound."""
+    from analysis.labels import visible
     from robustness import store
 
     findings = store.verify(store.open_folder(folder))
     for line in findings.problems:
-        print(line)
+        print(visible(line))
     left = f"; {findings.missing:,} trials are not stored yet" if findings.missing else ""
     print(f"{len(findings.problems):,} problems{left}" if findings.problems else f"sound{left}")
     return 1 if findings.problems else 0
@@ -209,17 +210,21 @@ def compact(folder: FolderArgument) -> None:
 
 
 def _show_counts(found: "Standing") -> None:
+    from analysis.labels import short
+    from analysis.table.names import LONGEST
+
     table = Table("family")
     for name in ("done", "failed", "running", "left"):
         table.add_column(name, justify="right")
     for each in found.families:
         counts = (f"{each.done:,}", each.failures, f"{each.running:,}", f"{each.left:,}")
-        table.add_row(each.family, *counts)
+        table.add_row(short(each.family, longest=LONGEST), *counts)
     show(table)
 
 
 def _show_best(found: "Standing") -> None:
-    from analysis.labels import quantity, setting
+    from analysis.labels import quantity, setting, short
+    from analysis.table.names import LONGEST
 
     if not found.best:
         return
@@ -230,6 +235,7 @@ def _show_best(found: "Standing") -> None:
     table.add_column("seeds", justify="right")
     table.add_column("best configuration so far")
     for best in found.best:
-        cells = (best.family, shown.number(best.mean), str(best.seeds), setting(best.configuration))
-        table.add_row(*([best.dataset] if several else []), *cells)
+        family, dataset = (short(name, longest=LONGEST) for name in (best.family, best.dataset))
+        cells = (family, shown.number(best.mean), str(best.seeds), setting(best.configuration))
+        table.add_row(*([dataset] if several else []), *cells)
     show(table)

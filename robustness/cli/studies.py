@@ -75,6 +75,8 @@ def sweep(
 def plan(study: StudyArgument) -> None:
     """Show what a study would train; trains nothing and needs no data."""
     import robustness.plan as planning
+    from analysis.labels import short
+    from analysis.table.names import LONGEST
     from robustness.trial import Trial
 
     loaded = load_study(study)
@@ -88,7 +90,7 @@ def plan(study: StudyArgument) -> None:
         seeds = own["seed"].nunique()
         configurations = len(own) // seeds // own["dataset"].nunique()
         counts = (configurations, seeds, len(own), own["updates"].sum(), own["images"].sum())
-        table.add_row(str(family), *(f"{int(count):,}" for count in counts))
+        table.add_row(short(str(family), longest=LONGEST), *(f"{int(count):,}" for count in counts))
     show(table)
     hours = sum(planning.pack_costs(rows, every=loaded.evaluation.every).values()) / 3600
     packs = rows["pack_id"].nunique()

@@ -21,7 +21,8 @@ def progress() -> Progress:
 
 def show(table: Table) -> None:
     """Print a table on stdout, as wide as the terminal or, piped, as the table needs."""
-    console = Console()
+    # What stands in brackets is a name of the user's, not a style.
+    console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         console.width = 10_000
     console.print(table)

@@ -5,7 +5,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from analysis.labels import quantity, setting
+from analysis.labels import on_page, quantity, setting, short
 from robustness.watch.live import View
 
 
@@ -35,6 +35,7 @@ def _render(name: str, view: View, now: datetime) -> str:
         outcome=quantity(found.outcome),
         several=len({best.dataset for best in found.best}) > 1,
         setting=setting,
+        short=short,
         as_of=None if view.report is None else clock(view.report.as_of, now=now),
     )
 
@@ -44,6 +45,7 @@ def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("robustness.watch"),
         autoescape=True,
+        finalize=on_page,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
