@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustness.data import Splits, as_floats, epoch_batches, load, two_views
+from robustness.data import Splits, as_floats, load, shuffled_batches, two_views
 from robustness.plan import evaluation_updates, num_updates, steps_per_epoch
 from robustness.seeds import derive
 from robustness.training.checkpoints import Checkpoints, State, plain, result_of
@@ -250,7 +250,7 @@ def _views(trial: Trial, images: Tensor, device: torch.device, *, first: int) ->
     dtype = torch.float64 if trial.training.get("precision") == "float64" else torch.float32
     together = max(1, AUGMENTED_IMAGES // batch_size)
     for epoch in range(first // steps, -(-total // steps)):
-        batches = epoch_batches(len(images), batch_size=batch_size, seed=trial.seed, epoch=epoch)
+        batches = shuffled_batches(len(images), batch_size=batch_size, seed=trial.seed, epoch=epoch)
         begin, end = max(first - epoch * steps, 0), min(steps, total - epoch * steps)
         for block in range(begin - begin % together, end, together):
             indices = batches[block : block + together].flatten()
