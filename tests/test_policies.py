@@ -13,7 +13,7 @@ from robustness.data.designs import check_design, num_classes, parallel_class
 from robustness.data.policies import (
     all_subsets,
     balanced_batches,
-    fixed_batches,
+    epoch_batches,
     ordered_batches,
     shuffled_batches,
 )
@@ -69,7 +69,7 @@ def test_balanced_batches_are_partitions_that_depend_on_seed_and_epoch_alone(siz
 
 
 def test_a_fixed_partition_is_the_first_of_the_shuffled_ones():
-    fixed = fixed_batches(20, batch_size=6, seed=3)
+    fixed = epoch_batches("fixed", 20, batch_size=6, seed=3, epoch=9)
     assert torch.equal(fixed, shuffled_batches(20, batch_size=6, seed=3, epoch=0))
     assert not torch.equal(fixed, shuffled_batches(20, batch_size=6, seed=3, epoch=1))
     assert fixed.shape == (3, 6)
@@ -86,6 +86,8 @@ def test_too_many_subsets_are_counted():
     rule = r"all_subsets: expected at most 100,000 subsets, got 635,745,396 of 8 out of 64 images"
     with pytest.raises(ValueError, match=rule.replace("635,745,396", f"{math.comb(64, 8):,}")):
         all_subsets(64, batch_size=8, seed=0, epoch=0)
+    with pytest.raises(ValueError, match=r"got about 10\^15049 of 25000 out of 50000 images"):
+        all_subsets(50_000, batch_size=25_000, seed=0, epoch=0)
 
 
 @given(integers(2, 40), integers(0, 10**6))

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from robustness.data.designs import parallel_class
+from robustness.data.designs import check_design, parallel_class
 from robustness.seeds import derive
 
 Batches = Int[Tensor, "steps batch"]
@@ -20,9 +20,38 @@ MOST_SUBSETS = 100_000
 """Of `all_subsets`: a batch each, all of them in every epoch."""
 
 
-def fixed_batches(num_images: int, *, batch_size: int, seed: int) -> Batches:
-    """One partition for ever: that of the first epoch of `shuffled`. The last partial batch is dropped."""
-    return shuffled_batches(num_images, batch_size=batch_size, seed=seed, epoch=0)
+CHOOSING = ("ordered", "spectral")
+"""Policies that choose by the embeddings of one encoder: its batches are its own."""
+
+CANDIDATES_PER_BATCH = 10
+"""Of `ordered`: so many batches are scored for each that is trained on, as k = 1500 and q = 150 of its paper."""
+
+
+def check_policy(policy: str, num_images: int, *, batch_size: int) -> None:
+    """Raise a ValueError of one line where a policy has no batches of these sizes."""
+    if policy == "balanced":
+        check_design(num_images, batch_size=batch_size)
+    if policy == "all_subsets":
+        digits = _log10_binomial(num_images, batch_size)
+        count = math.comb(num_images, batch_size) if digits < 15 else math.inf
+        if count > MOST_SUBSETS:
+            got = f"{count:,}" if math.isfinite(count) else f"about 10^{digits:.0f}"
+            rule = f"expected at most {MOST_SUBSETS:,} subsets, got {got}"
+            raise ValueError(f"all_subsets: {rule} of {batch_size} out of {num_images} images")
+
+
+def epoch_batches(policy: str, num_images: int, *, batch_size: int, seed: int, epoch: int) -> Batches:
+    """Indices of every batch of one epoch, of a policy that looks at no embeddings.
+
+    Raises:
+        ValueError: the policy has no batches of these sizes.
+    """
+    if policy == "full":
+        return torch.arange(num_images)[None, :]
+    if policy == "fixed":
+        return shuffled_batches(num_images, batch_size=batch_size, seed=seed, epoch=0)
+    of_epoch = {"shuffled": shuffled_batches, "balanced": balanced_batches, "all_subsets": all_subsets}[policy]
+    return of_epoch(num_images, batch_size=batch_size, seed=seed, epoch=epoch)
 
 
 def shuffled_batches(num_images: int, *, batch_size: int, seed: int, epoch: int) -> Batches:
@@ -41,12 +70,9 @@ def all_subsets(num_images: int, *, batch_size: int, seed: int, epoch: int) -> B
     Raises:
         ValueError: there are more than `MOST_SUBSETS`.
     """
-    count = math.comb(num_images, batch_size)
-    if count > MOST_SUBSETS:
-        rule = f"expected at most {MOST_SUBSETS:,} subsets"
-        raise ValueError(f"all_subsets: {rule}, got {count:,} of {batch_size} out of {num_images} images")
+    check_policy("all_subsets", num_images, batch_size=batch_size)
     subsets = torch.tensor(list(itertools.combinations(range(num_images), batch_size)))
-    return subsets[torch.randperm(count, generator=generator_of(seed, "subsets", batch_size, epoch))]
+    return subsets[torch.randperm(len(subsets), generator=generator_of(seed, "subsets", batch_size, epoch))]
 
 
 def balanced_batches(num_images: int, *, batch_size: int, seed: int, epoch: int) -> Batches:
@@ -91,6 +117,12 @@ def ordered_batches(
     losses = loss(drawn)
     highest = torch.argsort(losses, descending=True, stable=True)[:chosen]
     return drawn[highest.to(drawn.device)]
+
+
+def _log10_binomial(total: int, chosen: int) -> float:
+    parts = (math.lgamma(count + 1) for count in (total, chosen, total - chosen))
+    whole, *rest = parts
+    return (whole - sum(rest)) / math.log(10)
 
 
 def generator_of(seed: int, purpose: str, *parts: int) -> torch.Generator:
