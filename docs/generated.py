@@ -187,7 +187,7 @@ def _family(name: str) -> str:
 
 
 def _hyperparameters(named: Mapping[str, Hyperparameter]) -> str:
-    rows = ((code(name), _range(one), f"{one.default:g}", one.reason, one.source) for name, one in named.items())
+    rows = ((code(name), _range(one), _plain(one.default), one.reason, one.source) for name, one in named.items())
     return table(("axis", "default range", "where not named", "why this range", "source"), rows)
 
 
@@ -195,6 +195,10 @@ def _range(one: Hyperparameter) -> str:
     if isinstance(one.dimension, Choice):
         return ", ".join(map(str, one.dimension.values))
     return f"{one.dimension.low:g} to {one.dimension.high:g}, {one.dimension.scale}, {one.levels} levels"
+
+
+def _plain(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def functions() -> str:

@@ -55,7 +55,10 @@ def fixed_axis(name: str, hyperparameter: Hyperparameter) -> Axis:
 
 
 def parse_axis(place: str, name: str, raw: Any, hyperparameter: Hyperparameter) -> Axis:
-    """Read one axis: `0.2`, `{values: [...], scale}` or `{low, high, scale, levels}`."""
+    """Read one axis: `0.2`, `{values: [...], scale}` or `{low, high, scale, levels}`; of categories one or several."""
+    dimension = hyperparameter.dimension
+    if isinstance(dimension, Choice) and dimension.scale is None:
+        return _category_axis(place, name, raw, dimension)
     if isinstance(raw, dict) and "values" in raw:
         axis = _values_axis(place, name, raw, hyperparameter)
     elif isinstance(raw, dict):
@@ -68,8 +71,25 @@ def parse_axis(place: str, name: str, raw: Any, hyperparameter: Hyperparameter) 
 
 def check_levels(place: str, axis: Axis, hyperparameter: Hyperparameter) -> None:
     """Refuse an axis with a value that the hyperparameter must not take; of a range, both ends are levels."""
-    for level in axis.levels:
+    for level in axis.levels if axis.dimension.scale is not None else ():
         _check_value(place, level, hyperparameter, whole=axis.name in PACK_AXES)
+
+
+def _category_axis(place: str, name: str, raw: Any, known: Choice) -> Axis:
+    if isinstance(raw, dict):
+        _check_keys(place, raw, required=("values",), optional=())
+    place, values = (f"{place}.values", raw["values"]) if isinstance(raw, dict) else (place, [raw])
+    names = [str(value) for value in known.values]
+    if not isinstance(values, list) or not values:
+        raise StudyError(f"{place}: expected a list with at least one value, got {values!r}")
+    for value in values:
+        if not isinstance(value, str):
+            raise StudyError(f"{place}: expected one of {', '.join(names)}, got {value!r}")
+        if value not in names:
+            raise StudyError(f"{place}: no {name} of this name: {value!r}{suggestion(value, names)}")
+    if len(set(values)) < len(values):
+        raise StudyError(f"{place}: expected different values, got {values!r}")
+    return Axis(name, choice(values, None), tuple(values))
 
 
 def _values_axis(place: str, name: str, raw: dict[str, Any], hyperparameter: Hyperparameter) -> Axis:

@@ -57,6 +57,17 @@ class Space:
     bound: tuple[str, ...] = ()
 
 
+BATCH_POLICIES: Mapping[str, str] = {
+    "shuffled": "a new random partition of the training images in each epoch",
+    "fixed": "the same partition in all epochs",
+    "balanced": "partitions by a block design: over a cycle of epochs every pair of images meets equally often",
+    "ordered": "of random batches, those with the highest loss (ordered SGD), chosen anew in each epoch",
+    "spectral": "images that are hard to tell apart, by spectral clustering, chosen anew in each epoch",
+    "all_subsets": "every subset of that size once in an epoch",
+    "full": "all training images in one batch, an update an epoch, whatever the batch size says",
+}
+"""Which images meet in a batch, in words."""
+
 PACK_AXES: Mapping[str, Hyperparameter] = {
     "batch_size": Hyperparameter(
         dimension=Choice((16, 32, 64, 128, 256), "log2"),
@@ -71,6 +82,12 @@ PACK_AXES: Mapping[str, Hyperparameter] = {
         least=2,
         reason="the last width of the projector; one dimension leaves only two unit vectors",
         source="Chen et al., SimCLR, 2020, arXiv:2002.05709, figure 8",
+    ),
+    "batch_policy": Hyperparameter(
+        dimension=Choice(tuple(BATCH_POLICIES)),
+        default="shuffled",
+        reason="which images meet in a batch decides which optimum mini-batches have, and how fast they reach it",
+        source="Cho et al., Mini-Batch Optimization of Contrastive Loss, 2023, arXiv:2307.05906",
     ),
 }
 """Axes that are the same for a whole pack: always a list of values."""

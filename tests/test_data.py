@@ -9,7 +9,7 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustness.data import AUGMENTATIONS, DataError, as_floats, epoch_batches, load
+from robustness.data import AUGMENTATIONS, DataError, as_floats, load, shuffled_batches
 from robustness.data.splits import in_splits, num_validation
 from robustness.models import ENCODERS, build
 from robustness.seeds import derive
@@ -243,14 +243,14 @@ def test_networks_see_standardised_images():
 @given(size=st.integers(2, 300), count=st.integers(300, 1100), seed=st.integers(0, 2**40), epoch=st.integers(0, 99))
 @settings(derandomize=True, deadline=None, max_examples=25)
 def test_an_epoch_shows_no_image_twice_and_only_whole_batches(size, count, seed, epoch):
-    batches = epoch_batches(count, batch_size=size, seed=seed, epoch=epoch)
+    batches = shuffled_batches(count, batch_size=size, seed=seed, epoch=epoch)
     assert batches.shape == (count // size, size)
     assert len(set(batches.flatten().tolist())) == batches.numel()
 
 
 def test_every_epoch_and_seed_has_its_own_order():
     orders = {
-        tuple(epoch_batches(64, batch_size=8, seed=seed, epoch=epoch).flatten().tolist())
+        tuple(shuffled_batches(64, batch_size=8, seed=seed, epoch=epoch).flatten().tolist())
         for seed in range(3)
         for epoch in range(3)
     }

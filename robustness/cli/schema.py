@@ -3,7 +3,7 @@
 from typing import Any, get_args
 
 from search_spaces import Hyperparameter, Integer, Space
-from search_spaces.dimensions import Scale
+from search_spaces.dimensions import Choice, Scale
 from search_spaces.families import HYPERPARAMETERS, SPACES, UNTRAINED, find_space
 from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES
 from search_spaces.installed import SPACE_GROUP, announced
@@ -87,7 +87,13 @@ def _family(loss: str, space: Space) -> Schema:
 
 
 def _axis(name: str, hyperparameter: Hyperparameter, *, bounds: Schema) -> Schema:
-    """A number, a list of values or, unless it is the same for a whole pack, a range."""
+    """A number or a category, a list of them or, unless it is the same for a whole pack, a range."""
+    dimension = hyperparameter.dimension
+    if isinstance(dimension, Choice) and dimension.scale is None:
+        category: Schema = {"enum": list(dimension.values)}
+        several = {"type": "array", "items": category, "minItems": 1, "uniqueItems": True}
+        forms = [category, _mapping({"values": several}, {})]
+        return {"description": hyperparameter.reason, "default": hyperparameter.default, "anyOf": forms}
     number = {"type": "integer" if name in PACK_AXES else "number", **bounds}
     scale = {"enum": list(get_args(Scale))}
     values = {"type": "array", "items": number, "minItems": 1, "uniqueItems": True}

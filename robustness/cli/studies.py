@@ -81,8 +81,10 @@ def plan(study: StudyArgument) -> None:
 
     loaded = load_study(study)
     rows = planning.expected(loaded)
-    updates = [planning.num_updates(Trial.from_json(text)) for text in rows["trial"]]
-    rows = rows.assign(updates=updates, images=rows["batch_size"].fillna(0) * updates)
+    trials = [Trial.from_json(text) for text in rows["trial"]]
+    updates = [planning.num_updates(trial) for trial in trials]
+    images = [planning.images_per_update(trial) * count for trial, count in zip(trials, updates, strict=True)]
+    rows = rows.assign(updates=updates, images=images)
     table = Table("family")
     for name in ("configurations", "seeds", "trials", "updates", "images"):
         table.add_column(name, justify="right")

@@ -1,7 +1,7 @@
 """Images, their splits, their random views, and their batches."""
 
 from robustness.data.augmentation import AUGMENTATIONS, COLOUR_AUGMENTATIONS, two_views
-from robustness.data.batches import epoch_batches
+from robustness.data.policies import shuffled_batches
 from robustness.data.sources import describe, load
 from robustness.data.splits import DataError, Split, Splits, as_floats
 
@@ -13,7 +13,7 @@ __all__ = [
     "Splits",
     "as_floats",
     "describe",
-    "epoch_batches",
     "load",
+    "shuffled_batches",
     "two_views",
 ]

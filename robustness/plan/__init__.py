@@ -1,7 +1,14 @@
 """Study -> plan: every trial, its id and its pack, frozen before anything runs."""
 
 from robustness.plan.adaptive import Known, expected, known_configurations, num_expected, suggested
-from robustness.plan.cost import evaluation_updates, num_updates, pack_costs, steps_per_epoch
+from robustness.plan.cost import (
+    batch_policy,
+    evaluation_updates,
+    images_per_update,
+    num_updates,
+    pack_costs,
+    steps_per_epoch,
+)
 from robustness.plan.designs import Configuration, varying_axes
 from robustness.plan.extension import extend
 from robustness.plan.trials import TrialData, check, plan
@@ -10,10 +17,12 @@ __all__ = [
     "Configuration",
     "Known",
     "TrialData",
+    "batch_policy",
     "check",
     "evaluation_updates",
     "expected",
     "extend",
+    "images_per_update",
     "known_configurations",
     "num_expected",
     "num_updates",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from robustness.plan.cost import batch_policy
 from robustness.plan.designs import Configuration, family_axes, num_configurations, varying_axes
 from robustness.plan.trials import TrialData, check, cut_packs, plan, rows_of
 from robustness.trial import Trial
@@ -96,7 +97,8 @@ def known_configurations(study: Study, planned: pd.DataFrame) -> list[Known]:
 
 def configuration_of(trial: Trial, axes: list[Axis]) -> Configuration:
     """The values that a trial has on those of the axes that it knows."""
-    values = {**(trial.training or {}), "projector_dim": trial.model["projector"][-1], **trial.hyperparameters}
+    model = {"projector_dim": trial.model["projector"][-1], "batch_policy": batch_policy(trial)}
+    values = {**model, **(trial.training or {}), **trial.hyperparameters}
     return {axis.name: values[axis.name] for axis in axes if axis.name in values}
 
 

@@ -1,5 +1,7 @@
 """How much work a trial is, before it runs: enough to order packs and to fill a progress bar."""
 
+import math
+
 import pandas as pd
 
 from robustness.models.cost import network_cost
@@ -19,18 +21,34 @@ def num_updates(trial: Trial) -> int:
     """How many updates a trial makes; 0 for the untrained encoder."""
     if trial.training is None:
         return 0
-    training, batch_size = trial.training, int(trial.training["batch_size"])
+    training = trial.training
     if "updates" in training:
         return int(training["updates"])
     if "images" in training:
-        return int(training["images"]) // batch_size
+        return int(training["images"]) // images_per_update(trial)
     return int(training["epochs"]) * steps_per_epoch(trial)
 
 
 def steps_per_epoch(trial: Trial) -> int:
-    """Whole batches in the training split."""
+    """Updates after which the batch policy is through with the training images: mostly the whole batches in them."""
     assert trial.training is not None
-    return trial.dataset.num_train // int(trial.training["batch_size"])
+    num_images, batch_size = trial.dataset.num_train, int(trial.training["batch_size"])
+    policy = batch_policy(trial)
+    if policy == "all_subsets":
+        return math.comb(num_images, batch_size)
+    return 1 if policy == "full" else num_images // batch_size
+
+
+def batch_policy(trial: Trial) -> str:
+    """Which images meet in a batch; `shuffled` stands in no trial, so that it has the id it always had."""
+    return str((trial.training or {}).get("batch_policy", "shuffled"))
+
+
+def images_per_update(trial: Trial) -> int:
+    """Images that one update sees, each in two views; 0 for the untrained encoder."""
+    if trial.training is None:
+        return 0
+    return trial.dataset.num_train if batch_policy(trial) == "full" else int(trial.training["batch_size"])
 
 
 def evaluation_updates(trial: Trial, *, every: int | None) -> list[int]:
@@ -57,8 +75,7 @@ def _trial_cost(trial: Trial, *, every: int | None) -> float:
         model["encoder"], model["projector"], dataset=facts, batch_norm=model["projector_batch_norm"]
     )
     forward = network.operations / _OPERATIONS_PER_SECOND
-    batch_size = 0 if trial.training is None else int(trial.training["batch_size"])
-    per_update = _SECONDS_PER_UPDATE + batch_size * (_SECONDS_PER_IMAGE + 2 * _PASSES * forward)
+    per_update = _SECONDS_PER_UPDATE + images_per_update(trial) * (_SECONDS_PER_IMAGE + 2 * _PASSES * forward)
     num_images = facts.num_fit + facts.num_validation + facts.num_test
     per_evaluation = _SECONDS_PER_EVALUATION + num_images * forward
     evaluations = len(evaluation_updates(trial, every=every))

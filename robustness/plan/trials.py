@@ -1,14 +1,17 @@
 """Study -> every trial with its id and pack, as a table."""
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from robustness.data import AUGMENTATIONS, COLOUR_AUGMENTATIONS, DataError, describe
+from robustness.data.policies import check_policy
 from robustness.metrics import AT_THE_END, measured_columns
 from robustness.models import check as check_encoder
+from robustness.plan.cost import batch_policy
 from robustness.plan.designs import Configuration, configurations, num_configurations
 from robustness.store import HYPERPARAMETER_COLUMNS, NUMERIC_OUTCOMES, PLAN_SCHEMA, TRIALS_SCHEMA
 from robustness.trial import Trial, canonical_json, pack_id
@@ -145,6 +148,14 @@ def _check_batches(study: Study, data: Mapping[str, TrialData]) -> None:
             origin = "axes.batch_size" if axis else "axes.batch_size (default)"
             rule = f"{name} has {available} training images, got a batch size of {max(sizes)}"
             raise StudyError(f"{study.source}: {origin}: {rule}")
+    policies = study.axes["batch_policy"].levels if "batch_policy" in study.axes else ()
+    for policy, told, size in product(policies, data.values(), sizes):
+        try:
+            check_policy(str(policy), dataset_of(told).num_train, batch_size=size)
+        except ValueError as error:
+            raise StudyError(f"{study.source}: axes.batch_policy: {error}") from None
+    if "full" in policies:
+        sizes += [dataset_of(told).num_train for told in data.values()]
     if study.training.images is not None and study.training.images < max(sizes):
         rule = f"expected at least one batch of {max(sizes)}, got {study.training.images}"
         raise StudyError(f"{study.source}: training.images: {rule}")
@@ -183,7 +194,7 @@ def _row(study: Study, data: TrialData, family: Family, configuration: Configura
         "seed": seed,
         "batch_size": training.get("batch_size"),
         "projector_dim": trial.model["projector"][-1] if training else None,
-        "batch_policy": "shuffled" if training else None,
+        "batch_policy": batch_policy(trial) if training else None,
         "learning_rate": training.get("learning_rate"),
         "weight_decay": training.get("weight_decay"),
         **known,
@@ -202,6 +213,8 @@ def _trial(study: Study, data: TrialData, family: Family, configuration: Configu
     training = study.training.model_dump(exclude_none=True)
     training["batch_size"] = configuration.get("batch_size", PACK_AXES["batch_size"].default)
     training |= {name: value for name, value in configuration.items() if name in TRAINING_AXES}
+    if configuration.get("batch_policy", "shuffled") != "shuffled":
+        training["batch_policy"] = configuration["batch_policy"]
     return Trial(
         data=data,
         model=model,

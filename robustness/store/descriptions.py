@@ -17,7 +17,7 @@ _AXES = {
     "seed": "of all random draws of the trial: weights, order, augmentation, probe",
     "batch_size": "images in a batch, each with two views",
     "projector_dim": "width of the embedding, the last of the projector; null when untrained",
-    "batch_policy": "how batches are put together: `shuffled`, anew in every epoch",
+    "batch_policy": "which images meet in a batch, such as `shuffled`, anew in every epoch",
     "learning_rate": "as the study names it, before scaling with the batch size",
     "weight_decay": "of the optimiser",
     "temperature": "divides every similarity; in alpha-CL it scales the distances",
@@ -80,7 +80,7 @@ _SPACES = {"h": "representations h", "z": "embeddings z"}
 _COST = {
     "train_seconds": "seconds of training: those of the slice, divided by its members",
     "evaluate_seconds": "seconds of measuring",
-    "selection_seconds": "seconds of choosing batches",
+    "selection_seconds": "seconds of choosing batches by embeddings; 0 where a policy looks at none",
     "images_per_second": "of training",
     "peak_memory_bytes": "most memory in use on the device",
     "device": "the processor or GPU",

@@ -53,10 +53,15 @@ def trial_rows(planned: Sequence[Planned], results: Sequence[TrialResult]) -> li
 def history_rows(planned: Sequence[Planned], results: Sequence[TrialResult]) -> list[Row]:
     """One row of `history` per member and evaluated epoch."""
     return [
-        _only(HISTORY_SCHEMA.names, plan, {"images": int(epoch["updates"] * (plan["batch_size"] or 0))}, epoch)
+        _only(HISTORY_SCHEMA.names, plan, {"images": _images(result, epoch)}, epoch)
         for plan, result in zip(planned, results, strict=True)
         for epoch in result.history
     ]
+
+
+def _images(result: TrialResult, epoch: Mapping[str, Any]) -> int:
+    """Up to this epoch: every update of a trial sees as many."""
+    return result.images * int(epoch["updates"]) // max(result.updates, 1)
 
 
 def _done(result: TrialResult) -> Row:

@@ -14,6 +14,7 @@ from torch import Tensor
 from robustness.losses.installed import find_loss
 from robustness.losses.mixture import Family, is_small, line_of, mixture
 from robustness.losses.pairwise.loss import PairwiseLoss
+from robustness.plan import images_per_update
 from robustness.seeds import derive
 from robustness.training.gradient_cache import backward_in_micro_batches
 from robustness.training.member import Member
@@ -84,7 +85,7 @@ class Lockstep(ABC):
     def micro_batch(self) -> int:
         """Images that are embedded at once."""
         size = self.training.get("micro_batch")
-        return int(self.training["batch_size"]) if size is None else int(size)
+        return images_per_update(self.members[0].trial) if size is None else int(size)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The network's forward pass in half precision, if the study says so."""
@@ -236,7 +237,7 @@ class _GroupLoss:
             self.compute = partial(loss.compute, tile=training.get("tile"), **_hyperparameters(members, device))
         else:
             mixed = [_family(members[family], device) for family in families]
-            self.compute = mixture(mixed, num_images=int(training["batch_size"]))
+            self.compute = mixture(mixed, num_images=images_per_update(members[0].trial))
 
     def __call__(self, first: Tensor, second: Tensor) -> PerMember:
         return self.compute(first[self.rows], second[self.rows])
@@ -257,7 +258,7 @@ def _loss_runs(members: Sequence[Member]) -> list[slice]:
     together = [_family_name(member) for member in members]
     for rows in runs(members, _line) if training.get("tile") is None else []:
         line, size = _line(members[rows][0]), len(members[rows])
-        if line is not None and is_small(size, num_images=int(training["batch_size"])):
+        if line is not None and is_small(size, num_images=images_per_update(members[0].trial)):
             together[rows] = [line] * size
     return runs(together, lambda name: name)
 

@@ -1,17 +1,16 @@
 """A pack -> its results: members see the same images in the same order, one slice after another."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from robustness.data import Splits, as_floats, epoch_batches, load, two_views
-from robustness.plan import evaluation_updates, num_updates, steps_per_epoch
-from robustness.seeds import derive
+from robustness.data import Splits, load
+from robustness.plan import evaluation_updates, images_per_update, num_updates, steps_per_epoch
+from robustness.training.batches import Feed
 from robustness.training.checkpoints import Checkpoints, State, plain, result_of
 from robustness.training.devices import describe, peak_memory_bytes, reset_peak_memory
 from robustness.training.evaluation import evaluate, probe_set
@@ -23,9 +22,6 @@ from robustness.trial import Trial, TrialResult
 Progress = Callable[[float], None]
 Start = Callable[[float, float], None]
 Prune = Callable[[Trial, Mapping[str, Any]], str | None]
-
-AUGMENTED_IMAGES = 512
-"""Images of small batches that are augmented at once; results depend on it."""
 
 _SECONDS = ("train_seconds", "evaluate_seconds")
 
@@ -143,21 +139,26 @@ class _Pack:
     def _train_slice(self, trials: Sequence[Trial]) -> list[TrialResult]:
         started = time.perf_counter()
         reset_peak_memory(self.device)
-        members, fused, seconds = members_of(trials, self.device), False, 0.0
+        members, fused = members_of(trials, self.device), False
+        seconds = selection_seconds = 0.0
         if trials[0].training is None:
             for member in members:
                 evaluate(member, self.probes, epoch=0.0, final=True)
         else:
             lockstep = (Fused if self.slicing.fused else Looped)(members, self.device)
+            feed = Feed(members, self.splits.train, self.device)
             fused = lockstep.fused
             if self.begun is not None:
                 lockstep.load_state_dict(self.begun["lockstep"])
+                feed.load_state_dict(self.begun["feed"])
                 seconds = self.begun["seconds"]
-            self._train_in_lockstep(lockstep, lambda: seconds + time.perf_counter() - started)
+            self._train_in_lockstep(lockstep, feed, lambda: seconds + time.perf_counter() - started)
+            selection_seconds = feed.seconds
         seconds += time.perf_counter() - started
-        evaluate_seconds = sum(member.evaluate_seconds for member in members)
+        elsewhere = selection_seconds + sum(member.evaluate_seconds for member in members)
         cost = {
-            "train_seconds": max(seconds - evaluate_seconds, 0.0) / len(members),
+            "train_seconds": max(seconds - elsewhere, 0.0) / len(members),
+            "selection_seconds": selection_seconds / len(members),
             "peak_memory_bytes": peak_memory_bytes(self.device),
             "device": describe(self.device),
             "threads": torch.get_num_threads(),
@@ -166,12 +167,12 @@ class _Pack:
         }
         return [_result(member, cost, keep_weights=self.keep_weights) for member in members]
 
-    def _train_in_lockstep(self, lockstep: Lockstep, seconds: Callable[[], float]) -> None:
+    def _train_in_lockstep(self, lockstep: Lockstep, feed: Feed, seconds: Callable[[], float]) -> None:
         trial = self.trials[0]
         steps, total = steps_per_epoch(trial), num_updates(trial)
         try:
             self._evaluate(lockstep)
-            for views in _views(trial, self.splits.train, self.device, first=lockstep.updates):
+            for views in feed.views(first=lockstep.updates):
                 if all(member.status != "ok" for member in lockstep.members):
                     return
                 lockstep.update(views)
@@ -180,10 +181,10 @@ class _Pack:
                 self._evaluate(lockstep)
                 self._advance(lockstep)
                 if self.checkpoint_due():
-                    self._save(lockstep, seconds())
+                    self._save(lockstep, feed, seconds())
         except Interrupted:
             if self.checkpoints:
-                self._save(lockstep, seconds())
+                self._save(lockstep, feed, seconds())
             raise
 
     def _evaluate(self, lockstep: Lockstep) -> None:
@@ -204,14 +205,14 @@ class _Pack:
         done = len(lockstep.members) * lockstep.updates / num_updates(self.trials[0])
         self.on_progress((len(self.results) + done) / len(self.trials))
 
-    def _save(self, lockstep: Lockstep, seconds: float) -> None:
+    def _save(self, lockstep: Lockstep, feed: Feed, seconds: float) -> None:
         assert self.checkpoints is not None
         state = {
             "pack": self._identity(),
             "results": [plain(result) for result in self.results],
             "size": self.slicing.size,
             "fused": self.slicing.fused,
-            "begun": {"lockstep": lockstep.state_dict(), "seconds": seconds},
+            "begun": {"lockstep": lockstep.state_dict(), "feed": feed.state_dict(), "seconds": seconds},
         }
         self.checkpoints.save(state)
 
@@ -239,27 +240,6 @@ class _Pack:
         return made_by + [trial.trial_id for trial in self.trials]
 
 
-def _views(trial: Trial, images: Tensor, device: torch.device, *, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Two views of every batch from update `first` on: they depend on the seed, the batch size and the update alone.
-
-    Small batches are augmented several at once, always the same ones.
-    """
-    assert trial.training is not None
-    batch_size, steps, total = int(trial.training["batch_size"]), steps_per_epoch(trial), num_updates(trial)
-    # Augmented in the precision of the trial: float32 differs between devices by 1e-7 from the first batch on.
-    dtype = torch.float64 if trial.training.get("precision") == "float64" else torch.float32
-    together = max(1, AUGMENTED_IMAGES // batch_size)
-    for epoch in range(first // steps, -(-total // steps)):
-        batches = epoch_batches(len(images), batch_size=batch_size, seed=trial.seed, epoch=epoch)
-        begin, end = max(first - epoch * steps, 0), min(steps, total - epoch * steps)
-        for block in range(begin - begin % together, end, together):
-            indices = batches[block : block + together].flatten()
-            batch = as_floats(images[indices.to(images.device)].to(device), dtype)
-            seed = derive(trial.seed, "augment", batch_size, epoch, block)
-            pairs = [torch.split(view, batch_size) for view in two_views(batch, trial.data["augmentation"], seed=seed)]
-            yield from list(zip(*pairs, strict=True))[max(begin - block, 0) : end - block]
-
-
 def _num_bytes(splits: Splits) -> int:
     return splits.images.nbytes + splits.test.images.nbytes
 
@@ -278,7 +258,7 @@ def _guarded(member: Member, action: Callable[[], None]) -> None:
 
 def _result(member: Member, shared_cost: dict[str, Any], *, keep_weights: bool) -> TrialResult:
     training, well = member.trial.training, member.status == "ok"
-    images = member.updates * int(training["batch_size"]) if training else 0
+    images = member.updates * images_per_update(member.trial)
     seconds = float(shared_cost["train_seconds"])
     cost = {
         **shared_cost,

@@ -10,7 +10,9 @@ from typing import Literal
 
 import torch
 
+from robustness.data.policies import CHOOSING
 from robustness.models.cost import Cost, network_cost
+from robustness.plan import batch_policy, images_per_update
 from robustness.trial import Trial
 
 Fuse = Literal["auto", "always", "never"]
@@ -52,13 +54,15 @@ def slicing(trials: Sequence[Trial], device: torch.device, *, fuse: Fuse = "auto
     cost = cost_of(trial)
     if trial.training is None:
         return Slicing(len(trials), fused=False)
-    batch_size = int(trial.training["batch_size"])
+    batch_size = images_per_update(trial)
     images = 2 * min(batch_size, int(trial.training.get("micro_batch") or batch_size))
     fused = fuse == "always" or (fuse == "auto" and _fuses(cost, images, device))
     state = _STATES * cost.parameters * trial_bytes(trial)
     activations = _COPIES * cost.activations * images * trial_bytes(trial)
     available = _memory(device)
     most = available // (state + activations) if fused else (available - activations) // state
+    # A policy that chooses by embeddings gives every member batches of its own.
+    most = 1 if batch_policy(trial) in CHOOSING else most
     return Slicing(max(1, min(len(trials), int(most))), fused=fused)
 
 
