@@ -72,7 +72,7 @@ def errors(table: Table) -> Grid:
     said = said.assign(error=[short(text.strip().partition("\n")[0], longest=_LONGEST_ERROR) for text in said["error"]])
     groups = sorted(said.groupby(["status", "error"], observed=True), key=lambda group: (-len(group[1]), group[0]))
     rows = [
-        [words(status), f"{len(trials):,}", shortened(list(trials["family"].unique())), text]
+        [words(str(status)), f"{len(trials):,}", shortened(list(trials["family"].unique())), str(text)]
         for (status, text), trials in groups[:_MOST_ERRORS]
     ]
     return Grid(["status", "trials", "families", "error"], rows)
