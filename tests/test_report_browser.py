@@ -161,6 +161,7 @@ def test_hostile_words_run_nothing(opened):
 
 def test_the_filter_leaves_the_rows_of_the_families_that_are_named(opened):
     with opened() as page:
+        unfold(page)
         box, every = page.get_by_role("searchbox"), page.locator("tr[data-family]")
         families = {row.get_attribute("data-family") for row in every.all()}
         box.fill("NT_x, untrained")
