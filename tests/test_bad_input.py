@@ -247,10 +247,11 @@ def test_a_table_without_rows_is_one_line(tmp_path):
     "options",
     [
         {},
-        {"folder": "a", "table": "b"},
+        {"folders": ["a"], "table": "b"},
         {"table": "b"},
-        {"folder": "a", "axes": "x"},
-        {"folder": "a", "maximize": False},
+        {"folders": ["a"], "axes": "x"},
+        {"folders": ["a"], "maximize": False},
+        {"folders": ["a", "b"]},
     ],
 )
 def test_a_study_and_a_table_have_their_own_options(options):

@@ -101,8 +101,9 @@ def rank_figure(
             axes.set_xlabel(_lines(rank.label, colouring.note(family)), labelpad=1.5)
             _finish(axes, outcome.title, is_first=page.is_first_column(index))
         _share_limits(page.panels)
-        colouring.draw_bar(page)
+        colouring.make_room(page)
         _legend(page, {"mean of a setting, \u00b1 sd over seeds": _sample(marker="o", width=0.6)})
+        colouring.draw_bar(page)
         return page.figure
 
 
@@ -132,8 +133,9 @@ def spectrum_figure(frame: pd.DataFrame, *, families: Sequence[str], colouring: 
             axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: _power(share)))
             axes.set_xlabel(_lines("singular value, in order", colouring.note(family)), labelpad=1.5)
             _finish(axes, "share of the largest", is_first=page.is_first_column(index))
-        colouring.draw_bar(page)
+        colouring.make_room(page)
         _legend(page, {"a setting, median over seeds": _sample()})
+        colouring.draw_bar(page)
         return page.figure
 
 

@@ -47,12 +47,15 @@ class Colouring:
         axis = self._range(family)
         return f"{short(words(axis.name), longest=20)} {level(axis.low)} to {level(axis.high)}"
 
+    def make_room(self, page: Sheet) -> None:
+        """For a bar above the legend, where there is no room beside it; before either is drawn."""
+        if self.axes and page.is_narrow:
+            page.heighten(_STACKED)
+
     def draw_bar(self, page: Sheet) -> None:
         """A bar with the axis's values, or with its ends alone where families have different axes."""
         if not self.axes:
             return
-        if page.is_narrow:
-            page.heighten(_STACKED)
         ends, bottom = ((0.06, 0.93), 0.95) if page.beside or page.is_narrow else ((0.42, 0.96), 0.46)
         axes = page.strip(*ends, bottom, 0.13)
         bar = page.figure.colorbar(ScalarMappable(UNIT, COLOURS), cax=axes, orientation="horizontal")
