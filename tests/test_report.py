@@ -392,3 +392,38 @@ def test_the_sentence_counts_the_families_of_an_axis(results, lows, said):
         for passage in answer(replace(results, sensitivity=frame.assign(measure="ST_corrected", reason="")), "digits")
     )
     assert said in text if said else "decides most" not in text
+
+
+def test_every_number_of_the_answer_is_in_the_rows_that_it_names(results, page, folder):
+    tables = {path.name: pd.read_csv(path) for path in (folder / "report" / "tables").glob("*.csv")}
+    checked = 0
+    for passage in answer(results, "digits"):
+        cited = [_cited(tables, part) for part in passage.rows.split("; ")]
+        assert all(len(rows) for rows in cited), passage.rows
+        numbers = {
+            f"{sign * factor * value:.{digits}f}"
+            for rows in cited
+            for value in rows.select_dtypes("number").to_numpy(float).ravel()
+            if np.isfinite(value)
+            for sign in (1, -1)
+            for factor, digits in ((100, 0), (100, 1), (1, 3))
+        }
+        for interval in re.findall(r"([-\d.]+) ?%? \(([-\d.]+) to ([-\d.]+)(?: %)?\)", passage.text):
+            assert set(interval) <= numbers, (passage.title, interval)
+            checked += 1
+    assert checked >= 2
+
+
+def _cited(tables, text):
+    name, _, where = text.partition(": ")
+    rows = tables[name]
+    for condition in filter(None, where.split(", ")):
+        column, _, value = condition.partition(" ")
+        if column in ("column", "best_setting"):
+            assert (value or column) in rows
+        elif column == "row":
+            rows = rows[rows["family"] == value]
+        else:
+            same = np.isclose(rows[column], float(value)) if column == "tolerance" else rows[column] == value
+            rows = rows[same]
+    return rows

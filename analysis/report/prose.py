@@ -36,10 +36,10 @@ def answer(results: Results, dataset: str) -> list[Passage]:
         ("Compared", _against(results), "comparisons.csv: measure difference, profile mean"),
         ("Tuning", _mass(results), mass),
         ("What decides", _axes(results), "sensitivity.csv: measure ST_corrected"),
-        ("Best", _best(results), "robustness.csv: measure best"),
+        ("Best", _best(results), "robustness.csv: measure best; scorecard.csv: best_setting"),
         (
             "No training", _untrained(results, dataset),
-            "scorecard.csv: row untrained, columns best; surfaces.csv: others mean",
+            "scorecard.csv: row untrained, column best; surfaces.csv: others mean",
         ),
         ("Failures", _failures(results, dataset), "robustness.csv: measure failure_rate"),
     ]  # fmt: skip
