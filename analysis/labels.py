@@ -15,6 +15,13 @@ _ACCURACIES = {
     "linear_sgd_top1": "linear probe (SGD) accuracy",
     "knn_top1": "nearest-neighbour accuracy",
     "retrieval_top1": "retrieval accuracy",
+    "retrieval_noise_top1": "retrieval accuracy under noise",
+    "retrieval_blur_top1": "retrieval accuracy under blur",
+    "retrieval_contrast_top1": "retrieval accuracy at low contrast",
+    "retrieval_brightness_top1": "retrieval accuracy of bright images",
+    "retrieval_pixelate_top1": "retrieval accuracy of pixelated images",
+    "retrieval_corrupted_top1": "retrieval accuracy under corruptions",
+    "retrieval_cifar_c_top1": "retrieval accuracy on CIFAR-C",
     "z_linear_top1": "linear probe accuracy of embeddings",
     "z_knn_top1": "nearest-neighbour accuracy of embeddings",
 }

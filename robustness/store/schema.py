@@ -2,10 +2,11 @@
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised whenever columns are added, which rows of earlier versions lack: null. None is ever taken away or renamed.
 
 2: `finished_at` in history, which tells of which run of a trial its rows are.
+3: retrieval under corruptions, bias and variance of mini-batch gradients, distances of free embeddings.
 """
 
 _text, _whole, _real, _vector = pa.string(), pa.int64(), pa.float64(), pa.list_(pa.float64())
@@ -35,11 +36,17 @@ _scalar_outcomes = [
     *((name, _real) for name in (
         "linear_top1", "linear_top1_validation", "knn_top1", "retrieval_top1", "linear_sgd_top1",
         "z_linear_top1", "z_knn_top1",
+        "retrieval_noise_top1", "retrieval_blur_top1", "retrieval_contrast_top1", "retrieval_brightness_top1",
+        "retrieval_pixelate_top1", "retrieval_corrupted_top1", "retrieval_cifar_c_top1",
+        "gradient_norm", "gradient_bias", "gradient_variance",
+        "simplex_distance", "cross_polytope_distance", "full_loss_gap",
     )),
     ("collapse", _text), ("h_collapse", _text), ("final_loss", _real),
     *((f"{space}_{name}", _real) for space in "hz" for name in _GEOMETRY),
 ]  # fmt: skip
-_spectra = [("h_spectrum", _vector), ("z_spectrum", _vector)]
+_vectors = [
+    ("h_spectrum", _vector), ("z_spectrum", _vector), ("retrieval_severities", _vector), ("inner_products", _vector),
+]  # fmt: skip
 _cost = [
     ("train_seconds", _real), ("evaluate_seconds", _real), ("selection_seconds", _real),
     ("images_per_second", _real), ("peak_memory_bytes", _whole), ("device", _text), ("threads", _whole),
@@ -50,7 +57,7 @@ _provenance = [
     ("finished_at", pa.timestamp("us", tz="UTC")),
 ]  # fmt: skip
 
-OUTCOMES = tuple(name for name, _ in [*_scalar_outcomes, *_spectra])
+OUTCOMES = tuple(name for name, _ in [*_scalar_outcomes, *_vectors])
 """Columns that hold what was measured: null unless the status is ok."""
 
 NUMERIC_OUTCOMES = tuple(name for name, kind in _scalar_outcomes if kind == _real)
@@ -60,7 +67,7 @@ PLAN_SCHEMA = pa.schema([*_identity, *_axes, *_where, ("trial", _text)])
 """A row a planned trial; `trial` is the canonical JSON whose hash is the trial_id."""
 
 TRIALS_SCHEMA = pa.schema(
-    [*_identity, ("status", _text), ("error", _text), *_axes, *_where, *_done, *_scalar_outcomes, *_spectra,
+    [*_identity, ("status", _text), ("error", _text), *_axes, *_where, *_done, *_scalar_outcomes, *_vectors,
      *_cost, *_provenance]
 )  # fmt: skip
 """A row a finished trial."""

@@ -72,7 +72,10 @@ class Pack(Section):
     """Whether the trials of a pack are one batched computation; auto: where encoder, batch and device favour it."""
 
 
-LOWER_IS_BETTER = ("final_loss", "alignment", "uniformity", "wasserstein", "mean_norm")
+LOWER_IS_BETTER = (
+    "final_loss", "alignment", "uniformity", "wasserstein", "mean_norm", "gradient_bias", "gradient_variance",
+    "simplex_distance", "cross_polytope_distance", "full_loss_gap",
+)  # fmt: skip
 """Outcomes, without the prefix of their space, of which less is better."""
 
 

@@ -1,0 +1,1 @@
+"""The papers' statements as programs that measure whether they hold."""

@@ -1,0 +1,63 @@
+"""A statement of a paper as a program: what it says, and what was measured."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number that decides whether a statement holds.
+
+    Args:
+        quantity: what was measured, in words.
+        measured: the number.
+        low, high: between which it has to lie; infinite where there is no bound.
+        expected: the number that the statement names, where it names one.
+    """
+
+    quantity: str
+    measured: float
+    low: float
+    high: float
+    expected: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the number lies where the statement puts it; NaN does not."""
+        return self.low <= self.measured <= self.high
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement of a paper, or a sharper one of ours.
+
+    Args:
+        claim: what is said, in one or two sentences.
+        source: authors, venue, where it stands.
+        check: measures it; float64, seeded: the same numbers each time on one machine.
+    """
+
+    claim: str
+    source: str
+    check: Callable[[], Sequence[Measurement]]
+
+
+def equal(quantity: str, measured: float, expected: float, *, within: float) -> Measurement:
+    """A number that should be another one, up to an absolute tolerance."""
+    return Measurement(quantity, float(measured), expected - within, expected + within, expected)
+
+
+def above(quantity: str, measured: float, bound: float) -> Measurement:
+    """A number that should be greater than a bound."""
+    return Measurement(quantity, float(measured), math.nextafter(bound, math.inf), math.inf)
+
+
+def below(quantity: str, measured: float, bound: float) -> Measurement:
+    """A number that should be less than a bound."""
+    return Measurement(quantity, float(measured), -math.inf, math.nextafter(bound, -math.inf))
+
+
+def between(quantity: str, measured: float, low: float, high: float) -> Measurement:
+    """A number that should lie between two bounds, which it may reach."""
+    return Measurement(quantity, float(measured), low, high)
