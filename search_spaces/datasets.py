@@ -1,5 +1,6 @@
 """What is known of a data set before it is loaded: enough to plan a study and to read its results."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -15,7 +16,7 @@ class Dataset:
         num_train: images that encoders train on, without labels.
         num_fit, num_validation: labelled images that probes are fitted on, and that choose their strength.
         num_test: images that are scored once.
-        num_classes: classes are 0 .. num_classes - 1.
+        num_classes: classes are 0 .. num_classes - 1; 0 where there are none, of free pairs.
         mean, deviation: of the training pixels, per channel, on a scale of 0 to 1; networks see images
             standardised by them.
         augmentation: the preset that makes its views unless a study names another.
@@ -32,6 +33,17 @@ class Dataset:
     deviation: tuple[float, ...]
     augmentation: str
 
+    @property
+    def is_free(self) -> bool:
+        """Whether these are pairs without pixels and classes, for embeddings that are optimised directly."""
+        return self.num_classes == 0
+
+
+PAIRS = "pairs"
+"""The data set of free embeddings, and how its two views are made."""
+
+MOST_PAIRS = 4096
+"""An image of N pairs has 2 N pixels."""
 
 DATASETS: Mapping[str, Dataset] = {
     "digits": Dataset(
@@ -107,17 +119,58 @@ DATASETS: Mapping[str, Dataset] = {
         augmentation="affine",
     ),
 }
-"""Data sets that are known by name; planning with them needs no files."""
+"""Data sets of images that are known by name; planning with them needs no files."""
+
+
+def pairs_name(num_pairs: int) -> str:
+    """The name of a data set of so many free pairs, such as pairs_8."""
+    return f"{PAIRS}_{num_pairs}"
+
+
+def known_dataset(name: str) -> Dataset | None:
+    """The data set of this name, of `DATASETS` or of free pairs; None if there is none."""
+    if name in DATASETS:
+        return DATASETS[name]
+    found = re.fullmatch(rf"{PAIRS}_([1-9]\d*)", name)
+    return None if found is None else _free_pairs(int(found[1]))
+
+
+def _free_pairs(num_pairs: int) -> Dataset:
+    """Image i is the i-th unit vector of 2 N pixels, and its other view the (N + i)-th: a linear map is a table."""
+    return Dataset(
+        summary=f"{num_pairs:,} pairs without pixels or classes, whose embeddings are optimised directly",
+        shape=(1, 1, 2 * num_pairs),
+        num_train=num_pairs,
+        num_fit=num_pairs,
+        num_validation=0,
+        num_test=num_pairs,
+        num_classes=0,
+        mean=(0.0,),
+        deviation=(1.0,),
+        augmentation=PAIRS,
+    )
+
+
+def chance(outcome: str, dataset: Dataset) -> float:
+    """The accuracy of a guess: of a class, or where one view has to find the other, of an image.
+
+    Args:
+        outcome: a column of accuracies.
+    """
+    return 1.0 / (dataset.num_test if outcome.startswith("retrieval") else dataset.num_classes)
 
 
 def dataset_of(data: Mapping[str, Any]) -> Dataset:
-    """What is known of the data of a trial: its entry in `DATASETS`, or what the trial says of the files themselves.
+    """What is known of the data of a trial: by its name, or what the trial says of the files themselves.
 
     Args:
         data: of a trial; files have a `content` hash, and every field of `Dataset` but the summary.
     """
     if "content" not in data:
-        return DATASETS[data["dataset"]]
+        known = known_dataset(data["dataset"])
+        if known is None:
+            raise KeyError(data["dataset"])
+        return known
     told = {field.name: data[field.name] for field in fields(Dataset) if field.name != "summary"}
     triple = {name: tuple(told[name]) for name in ("shape", "mean", "deviation")}
     return Dataset(summary=f"files with content {data['content']}", **(told | triple))

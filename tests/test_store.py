@@ -16,7 +16,10 @@ trial_id pack_id study design family loss status error seed batch_size projector
 weight_decay temperature bandwidth gamma kernel_scale kernel_order epsilon margin slope exponent power bias weight
 scale redundancy_weight invariance_weight variance_weight covariance_weight extra_hyperparameters dataset encoder
 epochs updates images linear_top1 linear_top1_validation knn_top1 retrieval_top1 linear_sgd_top1 z_linear_top1
-z_knn_top1 collapse final_loss h_collapse train_seconds evaluate_seconds selection_seconds images_per_second
+z_knn_top1 retrieval_noise_top1 retrieval_blur_top1 retrieval_contrast_top1 retrieval_brightness_top1
+retrieval_pixelate_top1 retrieval_corrupted_top1 retrieval_cifar_c_top1 retrieval_severities gradient_norm
+gradient_bias gradient_variance simplex_distance cross_polytope_distance full_loss_gap inner_products
+collapse final_loss h_collapse train_seconds evaluate_seconds selection_seconds images_per_second
 peak_memory_bytes device threads slice_size fused code_version protocol_version torch_version finished_at
 """
 GEOMETRY = """

@@ -1,5 +1,6 @@
 """What the trials of each setting come to over its seeds: rank and outcome, spectra."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -12,6 +13,7 @@ from analysis.table.exploratory import split
 Floats = NDArray[np.float64]
 
 RANK_COLUMNS = ("family", "value", "rank", "rank_sd", "outcome", "outcome_sd", "n_seeds")
+PRODUCT_COLUMNS = ("family", "setting", "products")
 SPECTRUM_COLUMNS = ("family", "value", "shares", "n_seeds")
 
 
@@ -64,6 +66,22 @@ def spectra(table: Table, dataset: str, *, column: str, by: Mapping[str, Axis]) 
     return _joined(parts, SPECTRUM_COLUMNS)
 
 
+def products(table: Table, dataset: str) -> pd.DataFrame:
+    """Inner products of the two views of free embeddings at the first seed of every setting, a row a setting.
+
+    Returns:
+        Columns family, setting (varying axis -> value), products (a square array, view 1 by view 2); families as in
+        the table, then by setting. Empty where embeddings are not free.
+    """
+    name, parts = "inner_products", []
+    for family, _ in _measured(table, dataset, (name,), {}):
+        axes = [axis.name for axis in table.axes[family] if axis.varies]
+        rows = placed(split(table)[0], dataset, family).dropna(subset=[name]).drop_duplicates("_setting")
+        found = {"family": family, "setting": rows[axes].to_dict("records"), "products": rows[name].map(_square)}
+        parts.append(pd.DataFrame(found))
+    return _joined(parts, PRODUCT_COLUMNS)
+
+
 def thinned(frame: pd.DataFrame, *, most: int) -> pd.DataFrame:
     """At most `most` rows of each family, evenly spaced in the order in which they are, the first and last included."""
     parts = [rows.iloc[_evenly(len(rows), most)] for _, rows in frame.groupby("family", sort=False)]
@@ -108,6 +126,11 @@ def _median(several: list[Floats]) -> Floats:
     shortest = min(map(len, several))
     median: Floats = np.median([one[:shortest] for one in several], axis=0)
     return median
+
+
+def _square(values: list[float]) -> Floats:
+    side = math.isqrt(len(values))
+    return np.asarray(values, dtype=float).reshape(side, side)
 
 
 def _evenly(count: int, most: int) -> NDArray[np.intp]:

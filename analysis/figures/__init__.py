@@ -6,6 +6,7 @@ from analysis.figures.colouring import Colouring
 from analysis.figures.curves import epoch_figure, expected_best_figure, profile_figure, tolerance_figure
 from analysis.figures.levels import Level
 from analysis.figures.places import Plane
+from analysis.figures.products import products_figure
 from analysis.figures.style import drawn_at
 from analysis.figures.surfaces import surface_figure
 from analysis.figures.svg import inline, save, save_for_print
@@ -22,6 +23,7 @@ __all__ = [
     "epoch_figure",
     "expected_best_figure",
     "inline",
+    "products_figure",
     "profile_figure",
     "rank_figure",
     "save",

@@ -18,6 +18,7 @@ from analysis.report.curve_frames import curve_frames
 from analysis.report.facts import Grid, axis_ranges, compared, errors
 from analysis.report.frame import PRINTS, Frame, Picture, hang, print_out
 from analysis.report.numbers import axis_shares, expected_bests
+from analysis.report.product_frames import product_frames
 from analysis.report.prose import Passage, answer
 from analysis.report.results import Results, has_failed
 from analysis.report.score import Column, Row, columns, notes, score_rows
@@ -192,7 +193,7 @@ def is_current(folder: Folder) -> bool:
 
 
 def _frames(results: Results, dataset: str) -> Iterator[Frame]:
-    for frames_of in (whisker_frames, surface_frames, curve_frames, collapse_frames):
+    for frames_of in (whisker_frames, surface_frames, curve_frames, collapse_frames, product_frames):
         yield from frames_of(results, dataset)
 
 

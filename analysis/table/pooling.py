@@ -5,7 +5,7 @@ from typing import Any
 
 from analysis.table.store import Stored, datasets_of
 from search_spaces import Study
-from search_spaces.datasets import DATASETS
+from search_spaces.datasets import known_dataset
 
 _SPEED = {"micro_batch", "tile", "channels_last", "compile"}
 """Of training: what changes how fast a trial runs, and not its result."""
@@ -93,7 +93,7 @@ def _data_sets(stored: Stored) -> Iterator[tuple[str, Any]]:
     """Of files the content counts, not the name."""
     known = datasets_of(stored.planned)
     for name in stored.study.data.datasets:
-        found = known.get(name) or DATASETS.get(name)
+        found = known.get(name) or known_dataset(name)
         yield f"data.{name}", found
         preset = stored.study.data.augmentation or (found.augmentation if found else "")
         yield f"data.{name}.augmentation", preset

@@ -12,7 +12,7 @@ from robustness import store
 from robustness.store import Folder
 from search_spaces import Axis as StudyAxis
 from search_spaces import Continuous, Family, Hyperparameter, Integer, Space, Study, StudyError, parse_study
-from search_spaces.datasets import DATASETS, Dataset, dataset_of
+from search_spaces.datasets import Dataset, chance, dataset_of, known_dataset
 from search_spaces.dimensions import Choice
 from search_spaces.families import SPACES, UNTRAINED, find_space
 from search_spaces.hyperparameters import PACK_AXES, TRAINING_AXES
@@ -112,7 +112,8 @@ def datasets_of(planned: pd.DataFrame) -> dict[str, Dataset]:
     first = planned.drop_duplicates("dataset").set_index("dataset")["trial"].astype("string")
     files = first[first.str.contains('"content":', regex=False, na=False)]
     told = {str(name): dataset_of(json.loads(text)["data"]) for name, text in files.items()}
-    return {name: told.get(name) or DATASETS[name] for name in first.index if name in told or name in DATASETS}
+    found = {name: told.get(name) or known_dataset(name) for name in first.index}
+    return {name: dataset for name, dataset in found.items() if dataset is not None}
 
 
 def _floor(study: Study, rows: pd.DataFrame, dataset: Dataset | None) -> float:
@@ -120,7 +121,7 @@ def _floor(study: Study, rows: pd.DataFrame, dataset: Dataset | None) -> float:
     if study.analysis.floor is not None:
         return study.analysis.floor
     if study.analysis.outcome.endswith("_top1") and dataset is not None:
-        return 1.0 / dataset.num_classes
+        return chance(study.analysis.outcome, dataset)
     return worst_finite(rows[study.analysis.outcome], direction=study.analysis.direction)
 
 

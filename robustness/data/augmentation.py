@@ -15,6 +15,7 @@ with warnings.catch_warnings():
 
 from robustness.data.colours import blurred, greyed, jitter
 from robustness.data.crops import crop_and_flip
+from search_spaces.datasets import PAIRS
 
 Images = Float[Tensor, "n channels height width"]
 
@@ -87,12 +88,14 @@ def two_views(images: Images, preset: str, *, seed: int) -> tuple[Images, Images
 
     Args:
         images: 0 to 1, at least 8 x 8.
-        preset: a name of `AUGMENTATIONS`.
+        preset: a name of `AUGMENTATIONS`, or `pairs` for free pairs, whose views are not random.
         seed: of all draws; how many there are depends on the number of images only.
 
     Returns:
         Views of the images' shape, type and device, 0 to 1.
     """
+    if preset == PAIRS:
+        return images, images.roll(images.shape[-1] // 2, dims=-1)
     both = torch.cat([images, images])
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(seed)

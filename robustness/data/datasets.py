@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from torchvision import datasets as torchvision
 
 from robustness.data.splits import DataError, Split, Splits, in_splits
-from search_spaces.datasets import DATASETS
+from search_spaces.datasets import DATASETS, Dataset, known_dataset
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Training images [n, channels, height, width], labels of the first of them, test images, test labels."""
@@ -36,6 +36,13 @@ def digits() -> Splits:
     return Splits(
         images[labelled], labels[labelled], Split(images[test], labels[test]), num_train=len(fit), num_fit=len(fit)
     )
+
+
+def free_pairs(facts: Dataset) -> Splits:
+    """N unit vectors of 2 N pixels, the first views of free pairs: the same to train on and to measure."""
+    images = torch.eye(facts.num_train, 2 * facts.num_train)[:, None, None, :]
+    labels = torch.zeros(len(images), dtype=torch.long)
+    return Splits(images, labels, Split(images, labels), num_train=len(images), num_fit=len(images))
 
 
 def _cifar(kind: type[torchvision.CIFAR10], root: str, download: bool) -> Arrays:
@@ -72,8 +79,8 @@ def read_known(name: str, *, root: Path, download: bool) -> Splits:
     """Read a known data set.
 
     Args:
-        name: of `search_spaces.datasets.DATASETS`.
-        root: the folder that torchvision's data sets lie in; digits need none.
+        name: that `search_spaces.datasets.known_dataset` knows.
+        root: the folder that torchvision's data sets lie in; digits and free pairs need none.
         download: fetch what is missing into `root`.
 
     Raises:
@@ -81,6 +88,10 @@ def read_known(name: str, *, root: Path, download: bool) -> Splits:
     """
     if name == "digits":
         return digits()
+    if name not in DATASETS:
+        facts = known_dataset(name)
+        assert facts is not None
+        return free_pairs(facts)
     read, kind, file = _KINDS[name]
     try:
         arrays = read(kind, str(root), download)

@@ -29,6 +29,10 @@ CANDIDATES_PER_BATCH = 10
 
 def check_policy(policy: str, num_images: int, *, batch_size: int) -> None:
     """Raise a ValueError of one line where a policy has no batches of these sizes."""
+    left = num_images % batch_size
+    if policy == "fixed" and left:
+        rule = f"expected a batch size that divides the {num_images:,} images, got {batch_size}"
+        raise ValueError(f"fixed: {rule}; the same {left} would never be trained on")
     if policy == "balanced":
         check_design(num_images, batch_size=batch_size)
     if policy == "all_subsets":

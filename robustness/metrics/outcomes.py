@@ -25,6 +25,9 @@ PROBES: Mapping[str, tuple[str, ...]] = {
 AT_THE_END = ("linear", "linear_sgd")
 """Probes that are fitted once, on the trained encoder."""
 
+WITHOUT_IMAGES = ("retrieval",)
+"""Probes that need neither classes nor pixels: those that free pairs have."""
+
 _GEOMETRY = (
     "alignment", "uniformity", "wasserstein", "effective_rank", "effective_rank_centered", "rankme",
     "participation_ratio", "stable_rank", "numerical_rank", "released_rank", "alpha_req", "lidar",

@@ -6,8 +6,9 @@ from difflib import get_close_matches
 from functools import lru_cache, partial
 
 import torch
+from torch import nn
 
-from robustness.models.encoders import Encoder, Shape, convnet, convnet_small, mlp
+from robustness.models.encoders import Encoder, Shape, convnet, convnet_small, deep_linear, mlp, relu_two_layer, table
 from robustness.models.networks import Network, projector
 from robustness.models.shapes import refusal
 from robustness.models.torchvision_encoders import torchvision_encoder, torchvision_names
@@ -15,10 +16,16 @@ from robustness.seeds import derive
 from search_spaces.axes import suggestion
 from search_spaces.datasets import Dataset
 
+TABLE = "table"
+"""The encoder that is the embeddings themselves."""
+
 ENCODERS: Mapping[str, Callable[[Shape], Encoder]] = {
     "mlp": mlp,
     "convnet_small": convnet_small,
     "convnet": convnet,
+    "deep_linear": deep_linear,
+    "relu_two_layer": relu_two_layer,
+    TABLE: table,
     "resnet18": partial(torchvision_encoder, "resnet18"),
     "resnet34": partial(torchvision_encoder, "resnet34"),
     "resnet50": partial(torchvision_encoder, "resnet50"),
@@ -49,6 +56,8 @@ def check(encoder: str, dataset: Dataset) -> None:
     Raises:
         ValueError: one line with the rule and the value.
     """
+    if encoder == TABLE and not dataset.is_free:
+        raise ValueError(f"{TABLE} holds the embeddings of free pairs; expected dataset: pairs, got other data")
     reason = _refusal(encoder, dataset.shape)
     if reason is None:
         return
@@ -81,12 +90,23 @@ def build(encoder: str, widths: Sequence[int], *, dataset: Dataset, batch_norm: 
 @lru_cache(maxsize=1)
 def _drawn(encoder: str, widths: tuple[int, ...], dataset: Dataset, batch_norm: bool, seed: int) -> Network:
     """The members of a pack have equal weights: drawn once, and copied for each."""
-    make = find_encoder(encoder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "weights", encoder, widths))
-        body, width = make(dataset.shape)
+        return network_of(encoder, widths, dataset=dataset, batch_norm=batch_norm)
+
+
+def network_of(encoder: str, widths: Sequence[int], *, dataset: Dataset, batch_norm: bool) -> Network:
+    """A network with weights from torch's global generator; arguments as of `build`.
+
+    A table has no projector: its rows are the embeddings.
+    """
+    head: nn.Module
+    if encoder == TABLE:
+        (body, _), head = table(dataset.shape, width=widths[-1]), nn.Identity()
+    else:
+        body, width = find_encoder(encoder)(dataset.shape)
         head = projector(width, widths, batch_norm=batch_norm)
-        return Network(body, head, mean=dataset.mean, deviation=dataset.deviation)
+    return Network(body, head, mean=dataset.mean, deviation=dataset.deviation)
 
 
-__all__ = ["ENCODERS", "Network", "build", "check", "find_encoder"]
+__all__ = ["ENCODERS", "TABLE", "Network", "build", "check", "find_encoder", "network_of"]

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from robustness.models import find_encoder
-from robustness.models.networks import Network, projector
+from robustness.models import network_of
 from robustness.models.shapes import no_memory
 from search_spaces.datasets import Dataset
 
@@ -31,9 +30,8 @@ def network_cost(encoder: str, widths: Sequence[int], *, dataset: Dataset, batch
 @lru_cache(maxsize=64)
 def _cost(encoder: str, widths: tuple[int, ...], dataset: Dataset, batch_norm: bool) -> Cost:
     with no_memory(), torch.random.fork_rng(devices=[]):
-        body, width = find_encoder(encoder)(dataset.shape)
-        head = projector(width, widths, batch_norm=batch_norm)
-    network = Network(body, head, mean=dataset.mean, deviation=dataset.deviation).to("meta").eval()
+        network = network_of(encoder, widths, dataset=dataset, batch_norm=batch_norm)
+    network = network.to("meta").eval()
     returned = 0
 
     def count(module: nn.Module, inputs: object, output: object) -> None:

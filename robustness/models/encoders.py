@@ -18,6 +18,38 @@ def mlp(shape: Shape) -> Encoder:
     return nn.Sequential(nn.Flatten(), nn.Linear(pixels, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU()), 128
 
 
+def deep_linear(shape: Shape) -> Encoder:
+    """Pixels - 128 - 128 - 128 - 128, linear without biases: what depth does by itself.
+
+    Source:
+        Tian, Understanding Deep Contrastive Learning via Coordinate-wise Optimization, NeurIPS 2022, arXiv:2201.12680.
+    """
+    widths = [math.prod(shape), 128, 128, 128, 128]
+    return nn.Sequential(nn.Flatten(), *(nn.Linear(*pair, bias=False) for pair in pairwise(widths))), widths[-1]
+
+
+def relu_two_layer(shape: Shape) -> Encoder:
+    """Pixels - 256 - 128, without biases and with one ReLU between: the least that is not linear.
+
+    Source:
+        Tian, NeurIPS 2022, arXiv:2201.12680, section 5.
+    """
+    first, second = nn.Linear(math.prod(shape), 256, bias=False), nn.Linear(256, 128, bias=False)
+    return nn.Sequential(nn.Flatten(), first, nn.ReLU(), second), 128
+
+
+def table(shape: Shape, *, width: int = 128) -> Encoder:
+    """A row of its own for every view of every pair, drawn from N(0, 1): embeddings that are optimised directly.
+
+    Args:
+        shape: of free pairs, whose images are unit vectors.
+        width: of a row.
+    """
+    rows = nn.Linear(math.prod(shape), width, bias=False)
+    nn.init.normal_(rows.weight)
+    return nn.Sequential(nn.Flatten(), rows), width
+
+
 def convnet_small(shape: Shape) -> Encoder:
     """Three convolutions of 16, 32 and 64 channels: 23,696 parameters for colour images."""
     return _convnet(shape[0], 16, 32, 64)

@@ -1,6 +1,7 @@
 """Study -> plan: every trial, its id and its pack, frozen before anything runs."""
 
 from robustness.plan.adaptive import Known, expected, known_configurations, num_expected, suggested
+from robustness.plan.checks import TrialData, check
 from robustness.plan.cost import (
     batch_policy,
     evaluation_updates,
@@ -11,7 +12,7 @@ from robustness.plan.cost import (
 )
 from robustness.plan.designs import Configuration, varying_axes
 from robustness.plan.extension import extend
-from robustness.plan.trials import TrialData, check, plan
+from robustness.plan.trials import plan
 
 __all__ = [
     "Configuration",

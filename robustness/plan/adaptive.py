@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from robustness.plan.checks import TrialData, check
 from robustness.plan.cost import batch_policy
 from robustness.plan.designs import Configuration, family_axes, num_configurations, varying_axes
-from robustness.plan.trials import TrialData, check, cut_packs, plan, rows_of
+from robustness.plan.trials import cut_packs, plan, rows_of
 from robustness.trial import Trial
 from search_spaces.axes import Axis
 from search_spaces.dimensions import Choice

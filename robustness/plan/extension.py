@@ -7,8 +7,9 @@ from typing import Any
 import pandas as pd
 
 from robustness.plan.adaptive import known_configurations, suggested
+from robustness.plan.checks import check
 from robustness.plan.designs import Configuration
-from robustness.plan.trials import check, cut_packs, without_packs
+from robustness.plan.trials import cut_packs, without_packs
 from robustness.store import Folder
 from robustness.trial import PROTOCOL_VERSION
 from search_spaces.axes import StudyError

@@ -14,6 +14,7 @@ from robustness.metrics import AT_THE_END, Labelled, measure
 from robustness.metrics.lidar import IMAGES_PER_DIMENSION, NUM_VIEWS
 from robustness.models import Network
 from robustness.seeds import derive
+from robustness.training.free import free_outcomes
 from robustness.training.member import Member
 from robustness.trial import Trial
 
@@ -40,6 +41,11 @@ class ProbeSet:
     seed: int
     augmentation: str
 
+    @property
+    def is_free(self) -> bool:
+        """Whether these are free pairs, all of which are measured."""
+        return self.num_classes == 0
+
     def more_views(self, num_images: int) -> Iterator[Views]:
         """Pairs of views of the first test images, so that there are `NUM_VIEWS` in all.
 
@@ -65,7 +71,7 @@ class ProbeSet:
 def probe_set(trial: Trial, splits: Splits) -> ProbeSet:
     """The probe set of a trial: it depends on its data, its seed and `evaluation.images`."""
     num_images, augmentation = int(trial.evaluation["images"]), trial.data["augmentation"]
-    images = as_floats(splits.test.images[:num_images])
+    images = as_floats(splits.test.images if trial.dataset.is_free else splits.test.images[:num_images])
     views = two_views(images, augmentation, seed=derive(trial.seed, "probe"))
     return ProbeSet(splits, views, trial.dataset.num_classes, num_images, trial.seed, augmentation)
 
@@ -84,7 +90,7 @@ def evaluate(member: Member, probes: ProbeSet, *, epoch: float, final: bool) -> 
     }
     found = {name: features(member.network, split.images, member.dtype) for name, split in splits.items()}
     views = [features(member.network, view, member.dtype) for view in probes.views]
-    if final:
+    if final and not probes.is_free:
         views += _features_of_more_views(member, probes, views[0])
     if not all(bool(x.isfinite().all()) for pair in [*found.values(), *views] for x in pair):
         member.fail("diverged", f"a representation was not finite after update {member.updates}")
@@ -102,6 +108,8 @@ def evaluate(member: Member, probes: ProbeSet, *, epoch: float, final: bool) -> 
         num_classes=probes.num_classes,
         num_images=probes.num_images,
     )
+    if probes.is_free:
+        member.outcomes |= free_outcomes(member, views[0][1], views[1][1])
     member.outcomes["final_loss"] = None if math.isnan(member.mean_loss) else member.mean_loss
     member.history.append({"epoch": epoch, "updates": member.updates, **member.outcomes})
     member.evaluate_seconds += time.perf_counter() - started

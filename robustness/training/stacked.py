@@ -44,8 +44,9 @@ class Stacked:
         x = self._skeleton.standardised(images).flatten(1).expand(self._size, -1, -1)
         for name, layer in layers:
             if isinstance(layer, nn.Linear):
-                weight, bias = (self._parameters[f"{name}.{part}"] for part in ("weight", "bias"))
-                x = torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
+                weight, bias = (self._parameters.get(f"{name}.{part}") for part in ("weight", "bias"))
+                assert weight is not None
+                x = torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
             else:
                 x = layer(x)
         return x.transpose(0, 1)
@@ -84,7 +85,7 @@ def _linear_layers(network: Network) -> list[tuple[str, nn.Module]] | None:
     plain = all(isinstance(module, Network | nn.Sequential) for module in inner)
     if not plain or not isinstance(first[1], nn.Flatten):
         return None
-    return layers if all(isinstance(module, nn.Linear | nn.ReLU) for _, module in layers) else None
+    return layers if all(isinstance(module, nn.Linear | nn.ReLU | nn.Identity) for _, module in layers) else None
 
 
 def _laid_out(stack: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from search_spaces.datasets import MOST_PAIRS, PAIRS, pairs_name
 from search_spaces.sections.section import Positive, Section, Whole
 
 
@@ -17,11 +18,27 @@ def _names(raw: Any) -> Any:
     return raw
 
 
+def _numbers_of_pairs(raw: Any) -> Any:
+    sizes = raw if isinstance(raw, list) else [raw]
+    whole = [size for size in sizes if isinstance(size, int) and not isinstance(size, bool)]
+    if (
+        not sizes
+        or len(whole) < len(sizes)
+        or min(whole) < 2
+        or max(whole) > MOST_PAIRS
+        or len(set(whole)) < len(whole)
+    ):
+        raise ValueError(f"expected a number of pairs from 2 to {MOST_PAIRS}, or a list of different ones, got {raw!r}")
+    return raw
+
+
 class Data(Section):
     """Which images, one of `dataset`, `imagefolder` and `npz`, and how their views are made."""
 
     dataset: Annotated[str | list[str] | None, BeforeValidator(_names)] = None
     """A known data set, or a list of them: then every configuration runs on each."""
+    num_pairs: Annotated[int | list[int] | None, BeforeValidator(_numbers_of_pairs)] = None
+    """Of `dataset: pairs`: how many pairs of free embeddings, or a list: each is a data set, named pairs_8."""
     imagefolder: Annotated[str, Field(min_length=1)] | None = None
     """A folder of your own with train/CLASS/*.jpg and test/CLASS/*.jpg (or val/CLASS/*.jpg)."""
     npz: Annotated[str, Field(min_length=1)] | None = None
@@ -42,6 +59,9 @@ class Data(Section):
             raise ValueError(f"expected one of dataset, imagefolder and npz, got {' and '.join(given) or 'none'}")
         if self.image_size is not None and self.imagefolder is None:
             raise ValueError(f"image_size is a setting of imagefolder; remove it, got {self.image_size}")
+        if (self.num_pairs is not None) != (self.dataset == PAIRS):
+            rule = "expected dataset: pairs and num_pairs together, for embeddings that are optimised directly"
+            raise ValueError(f"{rule}, got dataset {self.dataset!r} and num_pairs {self.num_pairs!r}")
         return self
 
     @property
@@ -50,6 +70,9 @@ class Data(Section):
         path = self.imagefolder or self.npz
         if path is not None:
             return (PurePath(path).stem,)
+        if self.num_pairs is not None:
+            sizes = self.num_pairs if isinstance(self.num_pairs, list) else [self.num_pairs]
+            return tuple(pairs_name(size) for size in sizes)
         return (self.dataset,) if isinstance(self.dataset, str) else tuple(self.dataset or ())
 
 
@@ -57,7 +80,8 @@ class Model(Section):
     """The encoder, whose representations are measured, and the projector, whose embeddings the loss sees."""
 
     encoder: str = "mlp"
-    """mlp, convnet_small, convnet, resnet18, resnet34, resnet50, or a classification model of torchvision."""
+    """mlp, convnet_small, convnet, deep_linear, relu_two_layer, resnet18, resnet34, resnet50, a classification model of
+    torchvision, or table: the embeddings of free pairs themselves."""
     projector: Annotated[list[Annotated[int, Field(ge=2, strict=True)]], Field(min_length=1)] = Field(default=[128, 32])
     """The widths of the projector's layers, the embedding's last."""
     projector_batch_norm: Annotated[bool, Field(strict=True)] = False

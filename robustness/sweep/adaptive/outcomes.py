@@ -6,7 +6,7 @@ from statistics import fmean
 
 from robustness.plan import TrialData
 from robustness.store import Folder, read, read_history
-from search_spaces.datasets import dataset_of
+from search_spaces.datasets import chance, dataset_of
 from search_spaces.study import Study
 
 Ended = tuple[str, float | None]
@@ -53,7 +53,7 @@ class Floor:
         self.is_fixed = wish.floor is not None or wish.outcome.endswith("_top1")
         self.value = wish.floor
         if wish.floor is None and self.is_fixed:
-            self.value = fmean(1 / dataset_of(told).num_classes for told in data.values())
+            self.value = fmean(chance(wish.outcome, dataset_of(told)) for told in data.values())
 
     def see(self, outcome: float) -> None:
         """A configuration ended well, with this mean."""
