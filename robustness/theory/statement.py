@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 
 @dataclass(frozen=True)
@@ -43,21 +44,22 @@ class Statement:
     check: Callable[[], Sequence[Measurement]]
 
 
-def equal(quantity: str, measured: float, expected: float, *, within: float) -> Measurement:
+def equal(quantity: str, measured: SupportsFloat, expected: SupportsFloat, *, within: float) -> Measurement:
     """A number that should be another one, up to an absolute tolerance."""
+    expected = float(expected)
     return Measurement(quantity, float(measured), expected - within, expected + within, expected)
 
 
-def above(quantity: str, measured: float, bound: float) -> Measurement:
+def above(quantity: str, measured: SupportsFloat, bound: float) -> Measurement:
     """A number that should be greater than a bound."""
     return Measurement(quantity, float(measured), math.nextafter(bound, math.inf), math.inf)
 
 
-def below(quantity: str, measured: float, bound: float) -> Measurement:
+def below(quantity: str, measured: SupportsFloat, bound: float) -> Measurement:
     """A number that should be less than a bound."""
     return Measurement(quantity, float(measured), -math.inf, math.nextafter(bound, -math.inf))
 
 
-def between(quantity: str, measured: float, low: float, high: float) -> Measurement:
+def between(quantity: str, measured: SupportsFloat, low: float, high: float) -> Measurement:
     """A number that should lie between two bounds, which it may reach."""
     return Measurement(quantity, float(measured), low, high)

@@ -1,0 +1,158 @@
+"""Where losses have their minima: statements T7, T9 and T12.
+
+Source:
+    Koromilas, Bouritsas, Giannakopoulos, Nicolaou & Panagakis, Bridging Mini-Batch and Asymptotic Analysis in
+    Contrastive Learning, ICML 2024, arXiv:2405.18045.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from robustness.losses.kernel import gaussian, inverse_multiquadric, laplace, logarithmic, riesz
+from robustness.metrics import cross_polytope, simplex, simplex_distance
+from robustness.theory.free import Objective, Points, drawn, minimised
+from robustness.theory.objectives import GAMMA, TEMPERATURE, entropy, kernel, loss
+from robustness.theory.statement import Measurement, above, below, equal
+
+_ENTROPIES: Mapping[str, Callable[[int, float], float]] = {
+    "info_nce": lambda m, c: math.log1p((m - 1) * math.exp(-c / TEMPERATURE)),
+    "nt_xent": lambda m, c: math.log1p(2 * (m - 1) * math.exp(-c / TEMPERATURE)),
+    "dcl": lambda m, c: math.log(2 * (m - 1)) - c / TEMPERATURE,
+    "dhel": lambda m, c: math.log(m - 1) - c / TEMPERATURE,
+    "dhel_sum": lambda m, c: 2 * math.log(m - 1) - 2 / ((m - 1) * TEMPERATURE) - 1 / TEMPERATURE,
+}
+"""Least values of the InfoNCE line for M images, c = M / (M - 1), at temperature .5."""
+
+_POTENTIALS: Mapping[str, tuple[float, Callable[[float], float]]] = {
+    "kcl_gaussian": (1.0, lambda r: math.exp(-2 * r)),
+    "kcl_log": (0.0, lambda r: -math.log1p(2 * r) / 2),
+    "kcl_imq": (1.0, lambda r: 2 / math.sqrt(4 + r)),
+    "kcl_riesz": (0.0, lambda r: -math.sqrt(r)),
+    "kcl_gaussian_riesz": (1.0, lambda r: 1 / math.sqrt(r)),
+    "kcl_laplace": (1.0, lambda r: math.exp(-2 * math.sqrt(r))),
+    "kcl_linear_gaussian": (1.0, lambda r: math.exp(-2 * r)),
+}
+"""K_A(0), and K_U as a function of the squared distance."""
+
+_CUSPED = ("kcl_riesz", "kcl_laplace")
+_DIM = 3
+
+
+def minima() -> Sequence[Measurement]:
+    """T7: the simplex minimises every loss of the paper, for M up to d + 1."""
+    found: list[Measurement] = []
+    for num_images in range(2, _DIM + 2):
+        apart = num_images / (num_images - 1)
+        for name, least in _ENTROPIES.items():
+            found += _minimum(name, entropy(name), num_images, least(num_images, apart))
+        for name, (pull, potential) in _POTENTIALS.items():
+            found += _minimum(name, kernel(name), num_images, GAMMA * potential(2 * apart) - pull)
+    return found
+
+
+def _minimum(name: str, objective: Objective, num_images: int, least: float) -> Sequence[Measurement]:
+    place, corners = f"{name}, M = {num_images}", _corners(num_images)
+    both = torch.stack([corners, corners]).requires_grad_()
+    value = objective(*both)
+    found = [equal(f"value at the simplex, {place}", value.item(), least, within=1e-7 if name in _CUSPED else 1e-9)]
+    if name in _CUSPED:
+        noise = [1e-2 * drawn(2, num_images, _DIM, seed=seed, purpose="noise") for seed in range(20)]
+        raised = min(float(objective(*normalize(both.detach() + one, dim=-1))) for one in noise) - least
+        return [*found, above(f"least rise of 20 perturbations, {place}", raised, 1e-6)]
+    (gradient,) = torch.autograd.grad(value, both)
+    values = minimised(objective, num_images, _DIM, starts=8)[2]
+    return [
+        *found,
+        below(f"gradient at the simplex, {place}", float(gradient.norm()), 1e-7),
+        equal(f"least of 8 starts, {place}", float(values[0]), least, within=1e-8),
+    ]
+
+
+def _corners(num_images: int) -> Points:
+    """The corners of a simplex in three dimensions."""
+    points = simplex(num_images)
+    basis = torch.linalg.svd(points).Vh[: num_images - 1]
+    return torch.nn.functional.pad(points @ basis.T, (0, _DIM - num_images + 1))
+
+
+def kernels() -> Sequence[Measurement]:
+    """T9: which kernels spread four points as a simplex, six as a cross-polytope, and which do not."""
+    one, two = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    spreading: Mapping[str, Callable[[Tensor], Tensor]] = {
+        "exp(-2 r)": partial(gaussian, bandwidth=two),
+        "-log(1 + 2 r) / 2": partial(logarithmic, bandwidth=two),
+        "2 / sqrt(4 + r)": partial(inverse_multiquadric, kernel_scale=two),
+        "exp(-2 sqrt r)": partial(laplace, bandwidth=two),
+        "-r^.5": partial(riesz, kernel_order=one),
+    }
+    corners, ends = _corners(4), torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)[:, None]
+    antipodal = torch.nn.functional.pad(ends, (0, 2))
+    found = []
+    for name, potential in spreading.items():
+        u, _, values = minimised(_energy(potential), 4, _DIM, starts=4)
+        found += [
+            equal(f"least energy of 4 points, {name}", values[0], _energy(potential)(corners, corners), within=1e-8),
+            below(f"distance to the simplex, {name}", simplex_distance(u[0] @ u[0].T), 1e-3),
+        ]
+    flat, bent = _energy(partial(riesz, kernel_order=two)), _energy(partial(riesz, kernel_order=one + two))
+    found += [
+        equal("least energy of 4 points, -r", minimised(flat, 4, _DIM, starts=4)[2][0], -8 / 3, within=1e-8),
+        equal("energy of two antipodal clusters, -r", flat(antipodal, antipodal), -8 / 3, within=1e-12),
+        equal("least energy of 4 points, -r^1.5", minimised(bent, 4, _DIM, starts=8)[2][0], -16 / 3, within=1e-6),
+        equal("energy of two antipodal clusters, -r^1.5", bent(antipodal, antipodal), -16 / 3, within=1e-12),
+        equal("energy of the simplex, -r^1.5", bent(corners, corners), -((8 / 3) ** 1.5), within=1e-12),
+    ]
+    return [*found, *_six_points(list(spreading.items())[:3])]
+
+
+def _six_points(spreading: Sequence[tuple[str, Callable[[Tensor], Tensor]]]) -> Sequence[Measurement]:
+    objectives = {f"energy, {name}": _energy(potential) for name, potential in spreading}
+    objectives |= {name: entropy(name) for name in _ENTROPIES}
+    best = cross_polytope(6)
+    return [
+        equal(
+            f"least of 6 points, {name}", minimised(objective, 6, 3, starts=6)[2][0], objective(best, best), within=1e-8
+        )
+        for name, objective in objectives.items()
+    ]
+
+
+def _energy(potential: Callable[[Tensor], Tensor]) -> Objective:
+    """Mean of a kernel over the different points of the first view."""
+
+    def energy(u: Points, v: Points) -> Tensor:
+        first, second = torch.triu_indices(u.shape[-2], u.shape[-2], 1)
+        return potential((u[first] - u[second]).square().sum(-1)).mean()
+
+    return energy
+
+
+def off_conditions() -> Sequence[Measurement]:
+    """T12: how far the optimum is from the simplex where psi falls, or is not strictly convex.
+
+    A sigmoid is not convex as a whole. But its arguments, how much nearer a negative is than the positive, end below 0,
+    where it is, and its optimum stays.
+    """
+    objectives: Mapping[str, tuple[Objective, float]] = {
+        "psi = max(x + .5, 0)": (loss("triplet", margin=0.5), 0.1),
+        "psi = x": (loss("triplet_contrastive"), 0.1),
+        "psi = e^(-2 x), which falls": (loss("nt_xent", temperature=-TEMPERATURE), 3.0),
+    }
+    found, corners = [], _corners(4)
+    for name, (objective, far) in objectives.items():
+        u, v, values = minimised(objective, 4, _DIM, starts=8)
+        distance = max(simplex_distance(one @ other.T) for one, other in zip(u, v, strict=True))
+        found += [
+            above(f"farthest from the simplex of 8 optima of 4 points, {name}", distance, far),
+            above(
+                f"loss of the simplex above the least, {name}", float(objective(corners, corners)) - values[0], -1e-9
+            ),
+        ]
+    sigmoid = minimised(loss("modified_triplet", slope=5.0), 4, _DIM, starts=8)
+    distance = simplex_distance(sigmoid[0][0] @ sigmoid[1][0].T)
+    return [*found, below("distance to the simplex of the optimum of 4 points, psi = sigmoid(5 x)", distance, 1e-4)]
