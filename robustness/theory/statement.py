@@ -3,7 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import SupportsFloat
+
+from torch import Tensor
+
+Number = float | Tensor
 
 
 @dataclass(frozen=True)
@@ -44,22 +47,26 @@ class Statement:
     check: Callable[[], Sequence[Measurement]]
 
 
-def equal(quantity: str, measured: SupportsFloat, expected: SupportsFloat, *, within: float) -> Measurement:
+def equal(quantity: str, measured: Number, expected: Number, *, within: float) -> Measurement:
     """A number that should be another one, up to an absolute tolerance."""
-    expected = float(expected)
-    return Measurement(quantity, float(measured), expected - within, expected + within, expected)
+    expected = _number(expected)
+    return Measurement(quantity, _number(measured), expected - within, expected + within, expected)
 
 
-def above(quantity: str, measured: SupportsFloat, bound: float) -> Measurement:
+def above(quantity: str, measured: Number, bound: float) -> Measurement:
     """A number that should be greater than a bound."""
-    return Measurement(quantity, float(measured), math.nextafter(bound, math.inf), math.inf)
+    return Measurement(quantity, _number(measured), math.nextafter(bound, math.inf), math.inf)
 
 
-def below(quantity: str, measured: SupportsFloat, bound: float) -> Measurement:
+def below(quantity: str, measured: Number, bound: float) -> Measurement:
     """A number that should be less than a bound."""
-    return Measurement(quantity, float(measured), -math.inf, math.nextafter(bound, -math.inf))
+    return Measurement(quantity, _number(measured), -math.inf, math.nextafter(bound, -math.inf))
 
 
-def between(quantity: str, measured: SupportsFloat, low: float, high: float) -> Measurement:
+def between(quantity: str, measured: Number, low: float, high: float) -> Measurement:
     """A number that should lie between two bounds, which it may reach."""
-    return Measurement(quantity, float(measured), low, high)
+    return Measurement(quantity, _number(measured), low, high)
+
+
+def _number(value: Number) -> float:
+    return value.detach().item() if isinstance(value, Tensor) else float(value)
