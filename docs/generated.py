@@ -8,8 +8,10 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import typer
 
@@ -18,6 +20,8 @@ from robustness.cli import app
 from robustness.losses import LOSSES, PairwiseLoss
 from robustness.store import HISTORY_SCHEMA, PLAN_SCHEMA, TRIALS_SCHEMA
 from robustness.store.descriptions import DESCRIPTIONS
+from robustness.theory import STATEMENTS
+from robustness.theory.verdicts import bounds
 from search_spaces import Choice, Hyperparameter, load_study, shipped_studies
 from search_spaces.datasets import DATASETS
 from search_spaces.families import SPACES
@@ -234,6 +238,23 @@ def datasets() -> str:
     return table(("data set", "what it is", "training images", "test images", "classes", "views"), rows)
 
 
+def theory() -> str:
+    """Every statement with what was measured, from the file that `robustness theory --out` wrote beside this one."""
+    measured = pd.read_csv(Path(__file__).with_name("theory.csv"))
+    parts = []
+    for name, rows in measured.groupby("statement", sort=False):
+        told = STATEMENTS[str(name)]
+        listed = ((row["quantity"], f"{row['measured']:.6g}", bounds(row)) for _, row in rows.iterrows())
+        inner = "\n".join(f"    {line}" for line in table(("measured", "", "must be"), listed).splitlines())
+        held = "All" if rows["holds"].all() else f"{rows['holds'].sum()} of"
+        parts += [
+            f"### {name}. {told.claim}",
+            f"*Source:* {told.source}.",
+            f'??? note "{held} {len(rows)} measurements hold"\n\n{inner}',
+        ]
+    return "\n\n".join(["## What was measured", *parts])
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "datasets": datasets,
@@ -245,6 +266,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "shared_axes": shared_axes,
     "studies": studies,
     "study_keys": study_keys,
+    "theory": theory,
     "trials": lambda: schema_table(TRIALS_SCHEMA),
 }
 """What a page may ask for."""

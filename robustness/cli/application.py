@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from robustness.cli import exports, live, results, studies
+from robustness.cli import exports, live, results, studies, theory
 
 INTERRUPTED = 130
 MISTAKES = (
@@ -34,6 +34,7 @@ for _command in (
     results.verify,
     results.compact,
     live.watch,
+    theory.theory,
 ):
     app.command()(_command)
 

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+
 from robustness.store import TRIALS_SCHEMA, Folder, StoreError, read, read_plan, write_bytes
 
 
 def to_csv(folder: Folder, file: Path) -> int:
-    """Write every stored trial as a row of comma-separated values; spectra, which are lists, are left out.
+    """Write every stored trial as a row of comma-separated values; lists, such as spectra, are left out.
 
     Args:
         folder: what a sweep left behind.
@@ -23,7 +25,7 @@ def to_csv(folder: Folder, file: Path) -> int:
     if file.is_dir():
         raise StoreError(f"--csv: {file}: expected a file, got a folder")
     read_plan(folder)
-    rows = read(folder, [name for name in TRIALS_SCHEMA.names if not name.endswith("spectrum")])
+    rows = read(folder, [field.name for field in TRIALS_SCHEMA if not pa.types.is_list(field.type)])
     try:
         write_bytes(file, rows.to_csv(index=False, lineterminator="\n").encode(), replace=True)
     except OSError as error:

@@ -56,6 +56,7 @@ def _trained_linear(
     )  # fmt: skip
 
     def product() -> Tensor:
+        whole: Tensor
         whole, *others = _of_norm_1(weights)
         for layer in others:
             whole = layer @ whole

@@ -39,6 +39,24 @@ _POTENTIALS: Mapping[str, tuple[float, Callable[[float], float]]] = {
 }
 """K_A(0), and K_U as a function of the squared distance."""
 
+_LIMIT = 2 * math.atanh(1 - 1e-6)
+
+_RELATIVES: Mapping[str, tuple[dict[str, float], Callable[[int, float], float]]] = {
+    "info_nce_one_sided": ({"temperature": TEMPERATURE}, _ENTROPIES["info_nce"]),
+    "dhel_one_sided": ({"temperature": TEMPERATURE}, _ENTROPIES["dhel"]),
+    "nt_xent_vrns": ({"temperature": TEMPERATURE, "weight": 30.0}, _ENTROPIES["nt_xent"]),
+    "align_uniform": ({"exponent": 2.0, "bandwidth": 2.0, "weight": 1.0}, lambda m, c: -4 * c),
+    "temperature_free": (
+        {}, lambda m, c: math.log1p(2 * (m - 1) * math.exp(-2 * math.atanh((1 - 1e-6) / (m - 1)) - _LIMIT)),
+    ),
+    "siglip": (
+        {"temperature": TEMPERATURE, "bias": 0.0},
+        lambda m, c: math.log1p(math.exp(-1 / TEMPERATURE))
+        + (m - 1) * math.log1p(math.exp(-1 / ((m - 1) * TEMPERATURE))),
+    ),
+}  # fmt: skip
+"""Other losses: hyperparameters, and values at the simplex of M images, c = M / (M - 1)."""
+
 _CUSPED = ("kcl_riesz", "kcl_laplace")
 _DIM = 3
 
@@ -52,6 +70,31 @@ def minima() -> Sequence[Measurement]:
             found += _minimum(name, entropy(name), num_images, least(num_images, apart))
         for name, (pull, potential) in _POTENTIALS.items():
             found += _minimum(name, kernel(name), num_images, GAMMA * potential(2 * apart) - pull)
+        for name, (own, least) in _RELATIVES.items():
+            bound = {"num_images": float(num_images)} if name == "nt_xent_vrns" else {}
+            value = loss(name, **own, **bound)(_corners(num_images), _corners(num_images))
+            expected = least(num_images, apart)
+            found.append(equal(f"value at the simplex, {name}, M = {num_images}", value, expected, within=1e-9))
+    return [*found, *_orthogonal()]
+
+
+def _orthogonal() -> Sequence[Measurement]:
+    """Losses whose optimum is orthogonal: of images, or, where nothing is normalised, of dimensions."""
+    axes = torch.eye(_DIM, dtype=torch.float64)
+    squared = loss("spectral", scale=1.0)
+    signs = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float64)
+    found = [
+        equal("value at orthogonal images, spectral", squared(axes, axes), -2.0, within=1e-12),
+        equal("least of 8 starts, spectral", minimised(squared, _DIM, _DIM, starts=8)[2][0], -2.0, within=1e-8),
+    ]
+    unweighted = {"barlow_twins": ["redundancy"], "vicreg": ["invariance", "variance", "covariance"]}
+    for name, weights in unweighted.items():
+        objective = loss(name, **{f"{weight}_weight": 1.0 for weight in weights})
+        elsewhere = [objective(*drawn(2, 4, _DIM, seed=seed)).item() for seed in range(20)]
+        found += [
+            equal(f"value at orthogonal dimensions, {name}", objective(signs, signs), 0.0, within=1e-6),
+            above(f"least of 20 random points, {name}", min(elsewhere), 0.01),
+        ]
     return found
 
 
