@@ -19,13 +19,21 @@ PROBES: Mapping[str, tuple[str, ...]] = {
     "knn": ("knn_top1", "z_knn_top1"),
     "linear_sgd": ("linear_sgd_top1",),
     "retrieval": ("retrieval_top1",),
-}
+    "corruptions": (
+        "retrieval_noise_top1", "retrieval_blur_top1", "retrieval_contrast_top1", "retrieval_brightness_top1",
+        "retrieval_pixelate_top1", "retrieval_corrupted_top1",
+    ),
+    "gradient": ("gradient_norm", "gradient_squared_bias", "gradient_variance"),
+}  # fmt: skip
 """The outcome columns that each probe fills."""
 
-AT_THE_END = ("linear", "linear_sgd")
-"""Probes that are fitted once, on the trained encoder."""
+AT_THE_END = ("linear", "linear_sgd", "corruptions")
+"""Probes that are taken once, of the trained encoder."""
 
-WITHOUT_IMAGES = ("retrieval",)
+OF_TRAINING = ("corruptions", "gradient")
+"""Probes that need more than features of the splits: training measures them."""
+
+WITHOUT_IMAGES = ("retrieval", "gradient")
 """Probes that need neither classes nor pixels: those that free pairs have."""
 
 _GEOMETRY = (
@@ -64,14 +72,14 @@ def measure(
         h, z: representations and embeddings of the splits train, validation and test.
         h_views, z_views: the same of augmented views of the first test images: two of the first `num_images`, then,
             where lidar shall be measured, eight of the first ones, as many as it takes.
-        probes: names of `PROBES`.
+        probes: names of `PROBES`; those of `OF_TRAINING` are not for here.
         num_images: geometry and spectra look at no more test images than this; accuracies at all.
 
     Returns:
         Columns and their values; accuracies are shares, of h unless prefixed with z.
     """
     outcomes: dict[str, Any] = {}
-    for probe in probes:
+    for probe in (probe for probe in probes if probe not in OF_TRAINING):
         outcomes |= _probed(probe, h, z, h_views, num_classes)
     eps = torch.finfo(h["test"].x.dtype).eps
     h_test, z_test = h["test"].x[:num_images].double(), unit_rows(z["test"].x[:num_images])

@@ -14,6 +14,8 @@ _SECONDS_PER_IMAGE = 1e-5
 _SECONDS_PER_EVALUATION = 0.05
 _SECONDS_PER_PROBE = 0.15
 _PASSES = 3
+_GRADIENT_BATCHES = 128
+_SECONDS_PER_GRADIENT = 0.5
 """Forward, and backward for weights and for what they multiply."""
 
 
@@ -52,12 +54,16 @@ def images_per_update(trial: Trial) -> int:
 
 
 def evaluation_updates(trial: Trial, *, every: int | None) -> list[int]:
-    """After which updates a trial is evaluated: every `every` epochs if set, and at the end."""
+    """After which updates a trial is evaluated: every `every` epochs if set, and at the end.
+
+    Before the first as well where gradients are measured: those of a fresh encoder are of interest.
+    """
     total = num_updates(trial)
     if every is None or trial.training is None:
         return [total]
     stride = every * steps_per_epoch(trial)
-    return [*range(stride, total, stride), total]
+    first = 0 if "gradient" in trial.evaluation["probes"] else stride
+    return [*range(first, total, stride), total]
 
 
 def pack_costs(planned: pd.DataFrame, *, every: int | None) -> dict[str, float]:
@@ -79,4 +85,6 @@ def _trial_cost(trial: Trial, *, every: int | None) -> float:
     num_images = facts.num_fit + facts.num_validation + facts.num_test
     per_evaluation = _SECONDS_PER_EVALUATION + num_images * forward
     evaluations = len(evaluation_updates(trial, every=every))
+    if trial.training is not None and "gradient" in trial.evaluation["probes"]:
+        per_evaluation += _GRADIENT_BATCHES * per_update + _SECONDS_PER_GRADIENT
     return per_update * num_updates(trial) + per_evaluation * evaluations + _SECONDS_PER_PROBE

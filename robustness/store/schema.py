@@ -38,7 +38,7 @@ _scalar_outcomes = [
         "z_linear_top1", "z_knn_top1",
         "retrieval_noise_top1", "retrieval_blur_top1", "retrieval_contrast_top1", "retrieval_brightness_top1",
         "retrieval_pixelate_top1", "retrieval_corrupted_top1", "retrieval_cifar_c_top1",
-        "gradient_norm", "gradient_bias", "gradient_variance",
+        "gradient_norm", "gradient_squared_bias", "gradient_variance",
         "simplex_distance", "cross_polytope_distance", "full_loss_gap",
     )),
     ("collapse", _text), ("h_collapse", _text), ("final_loss", _real),

@@ -12,7 +12,7 @@ from robustness.data import as_floats, two_views
 from robustness.data.policies import CANDIDATES_PER_BATCH, CHOOSING, Batches, epoch_batches, ordered_batches
 from robustness.plan import batch_policy, num_updates, steps_per_epoch
 from robustness.seeds import derive
-from robustness.training.evaluation import features
+from robustness.training.features import features
 from robustness.training.member import Member, precision
 
 Embeddings = Float[Tensor, "n dim"]

@@ -14,7 +14,7 @@ from robustness.data import Splits, load
 from robustness.models import Network
 from robustness.store import Folder, StoreError, read_encoder, read_plan, read_study
 from robustness.store.files import write_bytes
-from robustness.training.evaluation import features
+from robustness.training.features import features
 from robustness.training.member import initial_network
 from robustness.trial import Trial
 from search_spaces.sections import Data

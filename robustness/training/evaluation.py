@@ -6,23 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from robustness.data import Splits, as_floats, two_views
 from robustness.metrics import AT_THE_END, Labelled, measure
 from robustness.metrics.lidar import IMAGES_PER_DIMENSION, NUM_VIEWS
-from robustness.models import Network
 from robustness.seeds import derive
+from robustness.training.corrupted import corrupted_outcomes
+from robustness.training.features import Features, features
 from robustness.training.free import free_outcomes
+from robustness.training.gradients import gradient_outcomes
 from robustness.training.member import Member
 from robustness.trial import Trial
 
-_IMAGES_AT_ONCE = 1024
 _MOST_KEPT_BYTES = 2**28
 
 Views = tuple[Tensor, Tensor]
-Features = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,10 @@ def evaluate(member: Member, probes: ProbeSet, *, epoch: float, final: bool) -> 
         num_classes=probes.num_classes,
         num_images=probes.num_images,
     )
+    if "gradient" in member.trial.evaluation["probes"] and member.trial.training is not None:
+        member.outcomes |= gradient_outcomes(member, probes.splits)
+    if final and "corruptions" in member.trial.evaluation["probes"]:
+        member.outcomes |= corrupted_outcomes(member, probes.splits.test.images[: probes.num_images])
     if probes.is_free:
         member.outcomes |= free_outcomes(member, views[0][1], views[1][1])
     member.outcomes["final_loss"] = None if math.isnan(member.mean_loss) else member.mean_loss
@@ -123,12 +126,3 @@ def _features_of_more_views(member: Member, probes: ProbeSet, first: Features) -
     if num_images == 0:
         return []
     return [features(member.network, view, member.dtype) for pair in probes.more_views(num_images) for view in pair]
-
-
-@torch.no_grad()
-def features(network: Network, images: Tensor, dtype: torch.dtype) -> Features:
-    """Representations and embeddings of images, some at once; on the CPU where the device has no float64."""
-    network.eval()
-    parts = [network(as_floats(some, dtype)) for some in torch.split(images, _IMAGES_AT_ONCE)]
-    h, z = (torch.cat([part[k] for part in parts]) for k in (0, 1))
-    return (h.cpu(), z.cpu()) if h.device.type == "mps" else (h, z)

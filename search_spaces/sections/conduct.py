@@ -73,7 +73,7 @@ class Pack(Section):
 
 
 LOWER_IS_BETTER = (
-    "final_loss", "alignment", "uniformity", "wasserstein", "mean_norm", "gradient_bias", "gradient_variance",
+    "final_loss", "alignment", "uniformity", "wasserstein", "mean_norm", "gradient_squared_bias", "gradient_variance",
     "simplex_distance", "cross_polytope_distance", "full_loss_gap",
 )  # fmt: skip
 """Outcomes, without the prefix of their space, of which less is better."""

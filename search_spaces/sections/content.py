@@ -157,8 +157,10 @@ class Training(Section):
 class Evaluation(Section):
     """What is measured, when, and whose weights are kept."""
 
-    probes: list[Literal["linear", "knn", "linear_sgd", "retrieval"]] = Field(default=["linear", "knn"])
-    """Which accuracies are measured."""
+    probes: list[Literal["linear", "knn", "linear_sgd", "retrieval", "corruptions", "gradient"]] = Field(
+        default=["linear", "knn"]
+    )
+    """What is measured besides geometry: accuracies, retrieval (also under corruptions), gradients of mini-batches."""
     every: Whole | None = None
     """Also measure after every so many epochs, into `history`; only at the end unless given."""
     keep: Literal["none", "best", "all"] = "none"
