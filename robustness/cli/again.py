@@ -108,7 +108,7 @@ def _train(trial: Trial, stored: Row | None, study: Study) -> TrialResult:
     threads = None if stored is None else stored["threads"]
     torch.set_num_threads(int(threads or max(1, study.resources.cpus_per_pack)))
     on_gpu = study.resources.gpus_per_pack > 0 and torch.cuda.is_available()
-    splits = load(trial.data, study.data)
+    splits = load(trial.data, study.data, probes=trial.evaluation["probes"])
     shown: list[int] = []
     print(_epoch_line({name: name.removeprefix("final_") for name in EPOCH_COLUMNS}))
     with progress() as bar:

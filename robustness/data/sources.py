@@ -1,11 +1,12 @@
 """Where the images of a trial come from: a known data set, a file of arrays, or a folder of images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from robustness.data import arrays, folders
+from robustness.data import arrays, cifar_c, folders
 from robustness.data.datasets import read_known
 from robustness.data.splits import DataError, Splits
 from search_spaces.datasets import Dataset, written
@@ -35,12 +36,13 @@ def describe(data: Data, name: str) -> dict[str, Any]:
     return {"dataset": name}
 
 
-def load(trial_data: Mapping[str, Any], source: Data | None = None) -> Splits:
+def load(trial_data: Mapping[str, Any], source: Data | None = None, *, probes: Sequence[str] = ()) -> Splits:
     """Read the images of a trial.
 
     Args:
         trial_data: the `data` of a trial.
         source: where they lie; the defaults of a study unless given, which name no files.
+        probes: of the trial; `cifar_c` needs corrupted test images as well.
 
     Returns:
         Splits on the CPU: bytes of 0 to 255, but for the digits, which are floats of 0 to 1.
@@ -51,7 +53,10 @@ def load(trial_data: Mapping[str, Any], source: Data | None = None) -> Splits:
     name = trial_data["dataset"]
     if "content" not in trial_data:
         source = Data(dataset=name) if source is None else source
-        return read_known(name, root=_path(source.root), download=source.download)
+        splits = read_known(name, root=_path(source.root), download=source.download)
+        if "cifar_c" not in probes:
+            return splits
+        return replace(splits, corrupted=cifar_c.find(name, _path(source.root)))
     planned = trial_data["content"]
     if source is not None and source.npz is not None:
         path = _path(source.npz)

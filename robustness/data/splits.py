@@ -1,6 +1,7 @@
 """Images with labels, in three fixed splits, and all images that encoders train on."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,6 +40,7 @@ class Splits:
         test: images that nothing is fitted on.
         num_train: how many of `images` encoders train on, the first ones.
         num_fit: how many of `images` probes are fitted on, the first ones.
+        corrupted: a folder of test images under corruptions, as `robustness.data.cifar_c` reads them.
     """
 
     images: Images
@@ -46,6 +48,7 @@ class Splits:
     test: Split
     num_train: int
     num_fit: int
+    corrupted: Path | None = None
 
     @property
     def train(self) -> Images:

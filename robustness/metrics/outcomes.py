@@ -23,14 +23,15 @@ PROBES: Mapping[str, tuple[str, ...]] = {
         "retrieval_noise_top1", "retrieval_blur_top1", "retrieval_contrast_top1", "retrieval_brightness_top1",
         "retrieval_pixelate_top1", "retrieval_corrupted_top1",
     ),
+    "cifar_c": ("retrieval_cifar_c_top1",),
     "gradient": ("gradient_norm", "gradient_squared_bias", "gradient_variance"),
 }  # fmt: skip
 """The outcome columns that each probe fills."""
 
-AT_THE_END = ("linear", "linear_sgd", "corruptions")
+AT_THE_END = ("linear", "linear_sgd", "corruptions", "cifar_c")
 """Probes that are taken once, of the trained encoder."""
 
-OF_TRAINING = ("corruptions", "gradient")
+OF_TRAINING = ("corruptions", "cifar_c", "gradient")
 """Probes that need more than features of the splits: training measures them."""
 
 WITHOUT_IMAGES = ("retrieval", "gradient")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-from robustness.data import AUGMENTATIONS, COLOUR_AUGMENTATIONS, DataError, describe
+from robustness.data import AUGMENTATIONS, COLOUR_AUGMENTATIONS, DataError, cifar_c, describe
 from robustness.data.policies import check_policy
 from robustness.metrics import AT_THE_END, FREE_OUTCOMES, WITHOUT_IMAGES, measured_columns
 from robustness.models import TABLE
@@ -43,6 +43,8 @@ def check(study: Study) -> dict[str, TrialData]:
         raise StudyError(f"{place}: data.augmentation: no preset of this name{hint}")
     if study.data.num_pairs is not None:
         _check_free_pairs(study)
+    if "cifar_c" in study.evaluation.probes:
+        _check_cifar(study)
     _check_projector(study)
     _check_hyperparameters(study)
     _check_outcome(study)
@@ -86,6 +88,13 @@ def _check_free_pairs(study: Study) -> None:
     if labelled:
         rule = f"free pairs have neither classes nor pixels, expected none but {' and '.join(WITHOUT_IMAGES)}"
         raise StudyError(f"{study.source}: evaluation.probes: {rule}, got {labelled[0]!r}")
+
+
+def _check_cifar(study: Study) -> None:
+    others = [name for name in study.data.datasets if study.data.dataset is None or name not in cifar_c.FOLDERS]
+    if others:
+        rule = f"cifar_c measures {' and '.join(cifar_c.FOLDERS)} alone; corruptions suits all images"
+        raise StudyError(f"{study.source}: evaluation.probes: {rule}, got {others[0]}")
 
 
 def _check_projector(study: Study) -> None:

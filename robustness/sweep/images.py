@@ -16,6 +16,7 @@ from search_spaces.sections import Data
 from search_spaces.study import Study
 
 _ARRAYS = ("images", "labels", "test_images", "test_labels")
+_FACTS = ("num_train", "num_fit", "corrupted")
 
 
 def stored_bytes(todo: pd.DataFrame) -> int:
@@ -47,7 +48,7 @@ def share(study: Study, todo: pd.DataFrame, *, local: bool) -> dict[str, Any]:
     shared = {}
     for name, trial in _one_trial_each(todo).items():
         try:
-            shared[name] = read(trial.data, source)
+            shared[name] = read(trial, source)
         except DataError as error:
             raise StudyError(f"{study.source}: {error}") from None
         except ray.exceptions.RayError as error:
@@ -63,25 +64,25 @@ def splits_of(arrays: Mapping[str, Any]) -> Splits:
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         images, labels, test_images, test_labels = (torch.from_numpy(arrays[name]) for name in _ARRAYS)
     test = Split(test_images, test_labels)
-    return Splits(images, labels, test, num_train=arrays["num_train"], num_fit=arrays["num_fit"])
+    return Splits(images, labels, test, **{name: arrays[name] for name in _FACTS})
 
 
-def _read_here(trial_data: Mapping[str, Any], source: Data) -> Any:
-    return ray.put(_arrays(load(trial_data, source)))
+def _read_here(trial: Trial, source: Data) -> Any:
+    return ray.put(_arrays(load(trial.data, source, probes=trial.evaluation["probes"])))
 
 
-def _read_there(trial_data: Mapping[str, Any], source: Data) -> Any:
-    problem, arrays = ray.remote(num_returns=2)(_read).remote(dict(trial_data), source)
+def _read_there(trial: Trial, source: Data) -> Any:
+    problem, arrays = ray.remote(num_returns=2)(_read).remote(trial, source)
     line = ray.get(problem)
     if line is not None:
         raise DataError(line)
     return arrays
 
 
-def _read(trial_data: Mapping[str, Any], source: Data) -> tuple[str | None, dict[str, Any]]:
+def _read(trial: Trial, source: Data) -> tuple[str | None, dict[str, Any]]:
     """Runs as a task of the cluster: what went wrong in one line, and the arrays, which stay on the node."""
     try:
-        return None, _arrays(load(trial_data, source))
+        return None, _arrays(load(trial.data, source, probes=trial.evaluation["probes"]))
     except DataError as error:
         return str(error), {}
 
@@ -89,7 +90,7 @@ def _read(trial_data: Mapping[str, Any], source: Data) -> tuple[str | None, dict
 def _arrays(splits: Splits) -> dict[str, Any]:
     tensors = (splits.images, splits.labels, splits.test.images, splits.test.labels)
     arrays = {name: tensor.numpy() for name, tensor in zip(_ARRAYS, tensors, strict=True)}
-    return {**arrays, "num_train": splits.num_train, "num_fit": splits.num_fit}
+    return {**arrays, **{name: getattr(splits, name) for name in _FACTS}}
 
 
 def _one_trial_each(todo: pd.DataFrame) -> dict[str, Trial]:

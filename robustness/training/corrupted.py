@@ -4,7 +4,8 @@ from statistics import fmean
 
 from torch import Tensor
 
-from robustness.data import as_floats
+from robustness.data import Splits, as_floats
+from robustness.data.cifar_c import corrupted_test_images
 from robustness.data.corruptions import CORRUPTIONS, SEVERITIES, corrupted
 from robustness.metrics import retrieval_top1
 from robustness.seeds import derive
@@ -41,3 +42,18 @@ def corrupted_outcomes(member: Member, images: Tensor) -> Outcomes:
         "retrieval_corrupted_top1": fmean(means.values()),
         "retrieval_severities": list(found.values()),
     }
+
+
+def cifar_c_outcomes(member: Member, splits: Splits, *, num_images: int) -> Outcomes:
+    """The same with the files of CIFAR-10-C or CIFAR-100-C: the mean over all of them and all severities.
+
+    Args:
+        num_images: of the test split, as many as are measured.
+    """
+    assert splits.corrupted is not None
+    own = features(member.network, splits.test.images[:num_images], member.dtype)[0]
+    shares = [
+        retrieval_top1(features(member.network, images.to(own.device), member.dtype)[0], own)
+        for images in corrupted_test_images(splits.corrupted, num_images=num_images)
+    ]
+    return {"retrieval_cifar_c_top1": fmean(shares)}

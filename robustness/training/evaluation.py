@@ -12,7 +12,7 @@ from robustness.data import Splits, as_floats, two_views
 from robustness.metrics import AT_THE_END, Labelled, measure
 from robustness.metrics.lidar import IMAGES_PER_DIMENSION, NUM_VIEWS
 from robustness.seeds import derive
-from robustness.training.corrupted import corrupted_outcomes
+from robustness.training.corrupted import cifar_c_outcomes, corrupted_outcomes
 from robustness.training.features import Features, features
 from robustness.training.free import free_outcomes
 from robustness.training.gradients import gradient_outcomes
@@ -111,6 +111,8 @@ def evaluate(member: Member, probes: ProbeSet, *, epoch: float, final: bool) -> 
         member.outcomes |= gradient_outcomes(member, probes.splits)
     if final and "corruptions" in member.trial.evaluation["probes"]:
         member.outcomes |= corrupted_outcomes(member, probes.splits.test.images[: probes.num_images])
+    if final and "cifar_c" in member.trial.evaluation["probes"]:
+        member.outcomes |= cifar_c_outcomes(member, probes.splits, num_images=probes.num_images)
     if probes.is_free:
         member.outcomes |= free_outcomes(member, views[0][1], views[1][1])
     member.outcomes["final_loss"] = None if math.isnan(member.mean_loss) else member.mean_loss

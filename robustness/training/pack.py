@@ -70,7 +70,7 @@ def train_pack(
     """
     pack = _Pack(
         trials=trials,
-        splits=load(trials[0].data) if splits is None else splits,
+        splits=load(trials[0].data, probes=trials[0].evaluation["probes"]) if splits is None else splits,
         every=every,
         device=device or torch.device("cpu"),
         fuse=fuse,

@@ -157,7 +157,7 @@ class Training(Section):
 class Evaluation(Section):
     """What is measured, when, and whose weights are kept."""
 
-    probes: list[Literal["linear", "knn", "linear_sgd", "retrieval", "corruptions", "gradient"]] = Field(
+    probes: list[Literal["linear", "knn", "linear_sgd", "retrieval", "corruptions", "cifar_c", "gradient"]] = Field(
         default=["linear", "knn"]
     )
     """What is measured besides geometry: accuracies, retrieval (also under corruptions), gradients of mini-batches."""
