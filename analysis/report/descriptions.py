@@ -70,6 +70,18 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "measure": "see the measures below",
         **_NUMBER,
     },
+    "policies.csv": {
+        "dataset": "name of the data set",
+        "outcome": "what is compared: the outcome, or nearest-neighbour accuracy where that is measured last only",
+        "family": "the family",
+        "policy": "the batch policy",
+        "baseline": "the policy that it is compared with, in the same setting at the same seed",
+        "at_equal": "updates, or time: seconds of training and of choosing batches",
+        **{name: _NUMBER[name] for name in ("estimate", "low", "high", "method", "n_configs", "n_seeds")},
+        "updates": "updates that a trial of the policy made",
+        "seconds": "seconds that it took, choosing batches included",
+        "reason": "why the number or its interval is missing, or what was left out",
+    },
     "profiles.csv": {
         **_PLACE,
         "axis": "the axis along which the outcome is shown",

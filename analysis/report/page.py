@@ -18,6 +18,7 @@ from analysis.report.curve_frames import curve_frames
 from analysis.report.facts import Grid, axis_ranges, compared, errors
 from analysis.report.frame import PRINTS, Frame, Picture, hang, print_out
 from analysis.report.numbers import axis_shares, expected_bests
+from analysis.report.policies import policy_grid
 from analysis.report.product_frames import product_frames
 from analysis.report.prose import Passage, answer
 from analysis.report.results import Results, has_failed
@@ -64,6 +65,8 @@ class Part:
     compared: Grid
     axis_shares: Grid
     expected_bests: Grid
+    policies: Grid
+    usual_policy: str
 
 
 def write(folder: Folder, out: Folder | None = None, *, for_print: bool = False) -> Folder:
@@ -231,6 +234,8 @@ def _part(
         compared=compared(results.table, results.comparisons),
         axis_shares=axis_shares(results),
         expected_bests=expected_bests(results),
+        policies=policy_grid(results),
+        usual_policy=str(results.policies["baseline"].iloc[0]) if len(results.policies) else "",
     )
 
 

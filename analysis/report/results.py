@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from analysis.collapse import collapse
 from analysis.comparison import compare
+from analysis.comparison.policies import compare_policies
 from analysis.comparison.transfer import transfer
 from analysis.estimation.cells import all_cells
 from analysis.figures import Level
@@ -59,6 +60,7 @@ class Results:
     comparisons: pd.DataFrame
     sensitivity: pd.DataFrame
     transfer: pd.DataFrame
+    policies: pd.DataFrame
     chosen: Mapping[tuple[str, str], Setting]
 
     @property
@@ -89,6 +91,7 @@ class Results:
             comparisons=mine(self.comparisons),
             sensitivity=mine(self.sensitivity),
             transfer=mine(self.transfer),
+            policies=mine(self.policies),
             chosen=self.chosen,
         )
 
@@ -125,6 +128,7 @@ def _compute(table: Table, history: pd.DataFrame | None) -> Results:
         comparisons=compare(table, seed=SEED),
         sensitivity=indices(table, seed=SEED),
         transfer=transfer(table),
+        policies=compare_policies(kept, epochs, otherwise=NEAREST_NEIGHBOURS),
         chosen={
             (dataset, found.family): found.chosen_setting
             for dataset in table.datasets

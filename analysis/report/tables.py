@@ -21,6 +21,7 @@ _WHAT = {
     "comparisons": "every family against the reference, paired",
     "sensitivity": "how much of the variance each axis explains",
     "transfer": "whether settings keep their ranks on other data sets and with other families, and what moving costs",
+    "policies": "batch policies against the usual one, at equal updates and at equal time",
     "near_optimal_mass": "near-optimal mass over the tolerance",
     "profiles": "the outcome along one axis at a time",
     "surfaces": "every surface, a row a point",
@@ -78,13 +79,15 @@ def write_tables(groups: Sequence[Group], moved: pd.DataFrame, folder: Path, *, 
         every = pd.concat(named, ignore_index=True) if named else frames[0][1].assign(study="")
         return every if several else every.drop(columns="study")
 
-    for name in _WHAT:
+    compared = any(len(group.results.policies) for group in groups)
+    what = {name: text for name, text in _WHAT.items() if name != "policies" or compared}
+    for name in what:
         frame = joined(name) if name != "transfer" else moved if several else moved[list(TRANSFER_COLUMNS)]
         if name == "surfaces":
             frame = _one_kind_of_place(frame)
             frame.to_parquet(folder / "surfaces.parquet", index=False)
         frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    named = [(f"{name}.csv", what) for name, what in _WHAT.items()]
+    named = [(f"{name}.csv", text) for name, text in what.items()]
     return [*named, ("surfaces.parquet", "the same as Parquet"), *_write_names(groups, folder)]
 
 
@@ -103,6 +106,7 @@ def _frame(results: Results, name: str) -> pd.DataFrame:
     frames = {
         "robustness": results.measures, "scorecard": results.scorecard, "comparisons": results.comparisons,
         "sensitivity": results.sensitivity, "near_optimal_mass": results.curve, "profiles": results.profiles,
+        "policies": results.policies,
     }  # fmt: skip
     return _surfaces(results) if name == "surfaces" else frames[name]
 

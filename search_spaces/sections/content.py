@@ -80,8 +80,7 @@ class Model(Section):
     """The encoder, whose representations are measured, and the projector, whose embeddings the loss sees."""
 
     encoder: str = "mlp"
-    """mlp, convnet_small, convnet, deep_linear, relu_two_layer, resnet18, resnet34, resnet50, a classification model of
-    torchvision, or table: the embeddings of free pairs themselves."""
+    """mlp, convnet_small, convnet, deep_linear, relu_two_layer, table, or resnet18 and other models of torchvision."""
     projector: Annotated[list[Annotated[int, Field(ge=2, strict=True)]], Field(min_length=1)] = Field(default=[128, 32])
     """The widths of the projector's layers, the embedding's last."""
     projector_batch_norm: Annotated[bool, Field(strict=True)] = False
