@@ -255,10 +255,22 @@ def theory() -> str:
     return "\n\n".join(["## What was measured", *parts])
 
 
+def findings() -> str:
+    """The rows of the studies' tables that the page of findings rests on."""
+    rows = pd.read_csv(Path(__file__).with_name("findings.csv"))
+    lines = (
+        (row["id"], code(row["study"]), code(row["file"]), row["row"], row["outcome"],
+         *(f"{row[name]:.4f}" for name in ("estimate", "low", "high")))
+        for _, row in rows.iterrows()
+    )  # fmt: skip
+    return table(("", "study", "table", "row", "outcome", "estimate", "low", "high"), lines)
+
+
 PARTS: Mapping[str, Callable[[], str]] = {
     "commands": commands,
     "datasets": datasets,
     "families": families,
+    "findings": findings,
     "functions": functions,
     "history": lambda: schema_table(HISTORY_SCHEMA),
     "plan": lambda: schema_table(PLAN_SCHEMA),

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.estimation.intervals import Estimate, around, missing
+from analysis.labels import counted
 from analysis.table import Table
 
 AXIS = "batch_policy"
@@ -76,7 +77,8 @@ def _curves(trials: pd.DataFrame, history: pd.DataFrame, outcome: str) -> Curves
 def _rows(
     table: Table, dataset: str, family: str, trials: pd.DataFrame, curves: Curves, outcome: str
 ) -> Iterator[dict[str, object]]:
-    policies = list(dict.fromkeys(trials[AXIS]))
+    (axis,) = (axis for axis in table.axes[family] if axis.name == AXIS)
+    policies = [policy for policy in axis.levels if (trials[AXIS] == policy).any()]
     baseline = _USUAL if _USUAL in policies else policies[0]
     others = [axis.name for axis in table.axes[family] if axis.varies and axis.name != AXIS]
     pairs = trials[trials[AXIS] == baseline]
@@ -123,4 +125,4 @@ def _estimate(seeds: np.ndarray, differences: np.ndarray) -> Estimate:
     error = means.std(ddof=1) / math.sqrt(len(means)) if len(means) > 1 else math.nan
     found = around(float(means.mean()), float(error), seeds=len(means), method="paired; mean of seeds' means")
     left_out = int((~told).sum())
-    return found.noting(f"{left_out} pairs without an evaluation that early") if left_out else found
+    return found.noting(f"{counted(left_out, 'pair')} without an evaluation that early") if left_out else found
