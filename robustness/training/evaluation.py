@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
@@ -107,17 +108,24 @@ def evaluate(member: Member, probes: ProbeSet, *, epoch: float, final: bool) -> 
         num_classes=probes.num_classes,
         num_images=probes.num_images,
     )
-    if "gradient" in member.trial.evaluation["probes"] and member.trial.training is not None:
-        member.outcomes |= gradient_outcomes(member, probes.splits)
-    if final and "corruptions" in member.trial.evaluation["probes"]:
-        member.outcomes |= corrupted_outcomes(member, probes.splits.test.images[: probes.num_images])
-    if final and "cifar_c" in member.trial.evaluation["probes"]:
-        member.outcomes |= cifar_c_outcomes(member, probes.splits, num_images=probes.num_images)
-    if probes.is_free:
-        member.outcomes |= free_outcomes(member, views[0][1], views[1][1])
+    member.outcomes |= _beyond_features(member, probes, views, final=final)
     member.outcomes["final_loss"] = None if math.isnan(member.mean_loss) else member.mean_loss
     member.history.append({"epoch": epoch, "updates": member.updates, **member.outcomes})
     member.evaluate_seconds += time.perf_counter() - started
+
+
+def _beyond_features(member: Member, probes: ProbeSet, views: list[Features], *, final: bool) -> dict[str, Any]:
+    """Outcomes that need the network itself, its loss, or other images; those of free pairs."""
+    asked, found = member.trial.evaluation["probes"], dict[str, Any]()
+    if "gradient" in asked and member.trial.training is not None:
+        found |= gradient_outcomes(member, probes.splits)
+    if final and "corruptions" in asked:
+        found |= corrupted_outcomes(member, probes.splits.test.images[: probes.num_images])
+    if final and "cifar_c" in asked:
+        found |= cifar_c_outcomes(member, probes.splits, num_images=probes.num_images)
+    if probes.is_free:
+        found |= free_outcomes(member, views[0][1], views[1][1])
+    return found
 
 
 def _features_of_more_views(member: Member, probes: ProbeSet, first: Features) -> list[Features]:
