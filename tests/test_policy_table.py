@@ -98,7 +98,7 @@ def test_without_an_evaluation_on_the_way_there_is_no_number_and_a_reason():
     table, history = table_and_history()
     rows = found(table, history[history["updates"] == 40])
     assert np.isnan(rows.loc[("ordered", "time"), "estimate"])
-    assert rows.loc[("ordered", "time"), "reason"] == "no evaluation that early: a lower evaluation.every would make some"
+    assert rows.loc[("ordered", "time"), "reason"] == "not evaluated that early: lower evaluation.every"
     assert rows.loc[("ordered", "updates"), "estimate"] == pytest.approx(0.2)
 
 

@@ -120,7 +120,7 @@ def _estimate(seeds: np.ndarray, differences: np.ndarray) -> Estimate:
     """The mean of the seeds' means: all runs of a seed share its luck."""
     told = np.isfinite(differences)
     if not told.any():
-        return missing("no evaluation that early: a lower evaluation.every would make some")
+        return missing("not evaluated that early: lower evaluation.every")
     means = pd.Series(differences[told]).groupby(seeds[told]).mean()
     error = means.std(ddof=1) / math.sqrt(len(means)) if len(means) > 1 else math.nan
     found = around(float(means.mean()), float(error), seeds=len(means), method="paired; mean of seeds' means")
