@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def export(
     folder: FolderArgument,
     csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="every stored trial, without spectra")
+        Path | None, typer.Option("--csv", metavar="FILE", help="every stored trial, without columns of lists")
     ] = None,
     optuna: Annotated[
         str | None, typer.Option("--optuna", metavar="URL", help="a study a family, in a database: sqlite:///my.db")
