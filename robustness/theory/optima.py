@@ -39,6 +39,19 @@ _POTENTIALS: Mapping[str, tuple[float, Callable[[float], float]]] = {
 }
 """K_A(0), and K_U as a function of the squared distance."""
 
+_OTHER_GAMMA = 3.0
+
+_OTHER_KERNELS: Mapping[str, tuple[dict[str, float], float, Callable[[float], float]]] = {
+    "kcl_gaussian": ({"bandwidth": 0.7}, 1.0, lambda r: math.exp(-0.7 * r)),
+    "kcl_log": ({"bandwidth": 0.7}, 0.0, lambda r: -math.log1p(0.7 * r) / 2),
+    "kcl_imq": ({"kernel_scale": 0.6}, 1.0, lambda r: 0.6 / math.sqrt(0.36 + r)),
+    "kcl_riesz": ({"kernel_order": 1.5}, 0.0, lambda r: -(r**0.75)),
+    "kcl_gaussian_riesz": ({"kernel_order": 2.5}, 1.0, lambda r: r**-1.25),
+    "kcl_laplace": ({"bandwidth": 0.7}, 1.0, lambda r: math.exp(-0.7 * math.sqrt(r))),
+    "kcl_linear_gaussian": ({"bandwidth": 0.7}, 1.0, lambda r: math.exp(-0.7 * r)),
+}
+"""Kernel losses away from their defaults: hyperparameter, K_A(0) and K_U."""
+
 _LIMIT = 2 * math.atanh(1 - 1e-6)
 
 _RELATIVES: Mapping[str, tuple[dict[str, float], Callable[[int, float], float]]] = {
@@ -70,12 +83,24 @@ def minima() -> Sequence[Measurement]:
             found += _minimum(name, entropy(name), num_images, least(num_images, apart))
         for name, (pull, potential) in _POTENTIALS.items():
             found += _minimum(name, kernel(name), num_images, GAMMA * potential(2 * apart) - pull)
-        for name, (own, least) in _RELATIVES.items():
-            bound = {"num_images": float(num_images)} if name == "nt_xent_vrns" else {}
-            value = loss(name, **own, **bound)(_corners(num_images), _corners(num_images))
-            expected = least(num_images, apart)
-            found.append(equal(f"value at the simplex, {name}, M = {num_images}", value, expected, within=1e-9))
+        for name, (own, pull, potential) in _OTHER_KERNELS.items():
+            ((hyperparameter, value),) = own.items()
+            objective = loss(name, gamma=_OTHER_GAMMA, **own)
+            lowest = _OTHER_GAMMA * potential(2 * apart) - pull
+            found += _minimum(f"{name} at {hyperparameter} {value}", objective, num_images, lowest)
+        found += _values_of_relatives(num_images)
     return [*found, *_orthogonal()]
+
+
+def _values_of_relatives(num_images: int) -> Sequence[Measurement]:
+    """Values at the simplex alone, for losses whose minimum is not searched."""
+    found, corners = [], _corners(num_images)
+    for name, (own, least) in _RELATIVES.items():
+        bound = {"num_images": float(num_images)} if name == "nt_xent_vrns" else {}
+        expected = least(num_images, num_images / (num_images - 1))
+        value = loss(name, **own, **bound)(corners, corners)
+        found.append(equal(f"value at the simplex, {name}, M = {num_images}", value, expected, within=1e-9))
+    return found
 
 
 def _orthogonal() -> Sequence[Measurement]:
@@ -99,11 +124,11 @@ def _orthogonal() -> Sequence[Measurement]:
 
 
 def _minimum(name: str, objective: Objective, num_images: int, least: float) -> Sequence[Measurement]:
-    place, corners = f"{name}, M = {num_images}", _corners(num_images)
+    place, corners, cusped = f"{name}, M = {num_images}", _corners(num_images), name.startswith(_CUSPED)
     both = torch.stack([corners, corners]).requires_grad_()
     value = objective(*both)
-    found = [equal(f"value at the simplex, {place}", value.item(), least, within=1e-7 if name in _CUSPED else 1e-9)]
-    if name in _CUSPED:
+    found = [equal(f"value at the simplex, {place}", value.item(), least, within=1e-7 if cusped else 1e-9)]
+    if cusped:
         noise = [1e-2 * drawn(2, num_images, _DIM, seed=seed, purpose="noise") for seed in range(20)]
         raised = min(float(objective(*normalize(both.detach() + one, dim=-1))) for one in noise) - least
         return [*found, above(f"least rise of 20 perturbations, {place}", raised, 1e-6)]
@@ -176,25 +201,27 @@ def _energy(potential: Callable[[Tensor], Tensor]) -> Objective:
 
 
 def off_conditions() -> Sequence[Measurement]:
-    """T12: how far the optimum is from the simplex where psi falls, or is not strictly convex.
+    """T12: how far optima are from the simplex where psi falls, or is convex but not strictly.
 
-    A sigmoid is not convex as a whole. But its arguments, how much nearer a negative is than the positive, end below 0,
-    where it is, and its optimum stays.
+    Where psi is not strictly convex the simplex stays an optimum, one of many; where psi falls it is none. A sigmoid is
+    not convex as a whole. But its arguments, how much nearer a negative is than the positive, end below 0, where it is,
+    and its optimum stays.
     """
+    falling = "psi = e^(-2 x), which falls"
     objectives: Mapping[str, tuple[Objective, float]] = {
         "psi = max(x + .5, 0)": (loss("triplet", margin=0.5), 0.1),
         "psi = x": (loss("triplet_contrastive"), 0.1),
-        "psi = e^(-2 x), which falls": (loss("nt_xent", temperature=-TEMPERATURE), 3.0),
+        falling: (loss("nt_xent", temperature=-TEMPERATURE), 3.0),
     }
     found, corners = [], _corners(4)
     for name, (objective, far) in objectives.items():
         u, v, values = minimised(objective, 4, _DIM, starts=8)
         distance = max(simplex_distance(one @ other.T) for one, other in zip(u, v, strict=True))
+        quantity, rise = f"loss of the simplex above the least, {name}", objective(corners, corners) - values[0]
         found += [
             above(f"farthest from the simplex of 8 optima of 4 points, {name}", distance, far),
-            above(
-                f"loss of the simplex above the least, {name}", float(objective(corners, corners)) - values[0], -1e-9
-            ),
+            below(f"how far the 8 optima are apart in value, {name}", values[-1] - values[0], 1e-9),
+            above(quantity, rise, 3.0) if name == falling else equal(quantity, rise, 0.0, within=1e-9),
         ]
     sigmoid = minimised(loss("modified_triplet", slope=5.0), 4, _DIM, starts=8)
     distance = simplex_distance(sigmoid[0][0] @ sigmoid[1][0].T)
