@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from robustness.cli.application import main
-from robustness.losses import LOSSES
+from robustness.losses import LOSSES, kernel
 from robustness.theory import STATEMENTS, Statement, failed, run, verdicts
 from robustness.theory.free import minimised
 from robustness.theory.statement import above, below, between, equal
@@ -67,6 +67,45 @@ def repelled_positive(loss, u, v, hyperparameters):
     """The positive's sign is wrong, the negatives' is right."""
     pull = 2 * torch.nn.functional.cosine_similarity(u, v, dim=-1).mean(-1)
     return loss.compute(u, v, **hyperparameters) + pull / hyperparameters.get("temperature", 1.0)
+
+
+def ruled(name, rule):
+    """A loss of the registry with another rule."""
+    original = LOSSES[name]
+    return replace(original, formula=replace(original.formula, rule=rule))
+
+
+def pushed_by_its_kernel(anchors, *, bandwidth, gamma):
+    push = kernel.gaussian(anchors.positive_distance, bandwidth=bandwidth)
+    return gamma * anchors.mean(kernel.gaussian(anchors.distances, bandwidth=bandwidth)) + push
+
+
+def falling_sigmoid(anchors, *, slope):
+    return anchors.sum(torch.sigmoid(slope * (anchors.positive - anchors.similarities)))
+
+
+def weighted_towards_far(anchors, *, temperature):
+    weights = anchors.softmax((1 - anchors.similarities) / temperature).detach()
+    return (weights * anchors.similarities).sum((-2, -1), keepdim=True) - anchors.positive
+
+
+def weights_with_gradient(anchors, *, power, temperature):
+    weights = anchors.softmax(-power * (1 - anchors.similarities + temperature).log())
+    return (weights * anchors.similarities).sum((-2, -1), keepdim=True) - anchors.positive
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "statement"),
+    [
+        ("kcl_gaussian", pushed_by_its_kernel, "T11"),
+        ("modified_triplet", falling_sigmoid, "T13"),
+        ("alpha_entropy", weighted_towards_far, "T14"),
+        ("alpha_inverse", weights_with_gradient, "T14"),
+    ],
+)
+def test_a_wrong_sign_or_a_leaking_weight_in_a_rule_makes_a_statement_fail(monkeypatch, name, rule, statement):
+    monkeypatch.setitem(LOSSES, name, ruled(name, rule))
+    assert failed(run({statement: STATEMENTS[statement]})) == [statement]
 
 
 def caught(monkeypatch, name, change, statements):

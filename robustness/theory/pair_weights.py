@@ -65,7 +65,10 @@ def coordinates() -> Sequence[Measurement]:
 
 
 def covariances() -> Sequence[Measurement]:
-    """T14: the energy is half the trace of the contrastive covariance, which no shift of the embeddings changes."""
+    """T14: the energy is half the trace of the contrastive covariance, which no shift of the embeddings changes.
+
+    The gradient of each loss is that of the energy with its weights held fixed.
+    """
     found = []
     z = unit(2, _IMAGES, _DIM, seed=1).flatten(0, 1)
     for name, (own, weigh) in _CHOICES.items():
@@ -76,8 +79,19 @@ def covariances() -> Sequence[Measurement]:
         found += [
             equal(f"energy minus half the trace, {name}", energy - covariance.trace() / 2, 0.0, within=1e-12),
             below(f"what a shift changes, {name}", (shifted - covariance).norm(), 1e-12),
+            below(f"relative distance of the gradients, {name}", _leak(name, own, alpha, z), 1e-11),
         ]
     return found
+
+
+def _leak(name: str, own: Mapping[str, float], alpha: Weights, z: Embeddings) -> Tensor:
+    """Relative distance of a loss's gradient from that of the energy with given weights."""
+    points = z.view(2, _IMAGES, _DIM).clone().requires_grad_()
+    value = loss(name, **own)(*points)
+    expected = -_energy(normalize(points.flatten(0, 1), dim=-1), alpha) / (2 * _IMAGES)
+    gradient, held = (torch.autograd.grad(one, points)[0] for one in (value, expected))
+    error: Tensor = (gradient - held).norm() / held.norm()
+    return error
 
 
 def best_weights() -> Sequence[Measurement]:
