@@ -40,7 +40,8 @@ STATEMENTS: Mapping[str, Statement] = {
         _KOROMILAS, sampling.batch_sizes,
     ),
     "T9": Statement(
-        "Kernels that are convex and fall with the squared distance spread points as a simplex; -r^1.5 does not.",
+        "Kernels that fall with the squared distance and are strictly convex in it spread points as a simplex; for -r "
+        "any centred set is as good, and -r^1.5 prefers antipodal clusters.",
         _KOROMILAS, optima.kernels,
     ),
     "T10": Statement(
@@ -49,13 +50,18 @@ STATEMENTS: Mapping[str, Statement] = {
     ),
     "T11": Statement("In dhel and kernel losses no view repels the other.", _KOROMILAS, sampling.decoupling),
     "T12": Statement(
-        "Where psi falls or is not strictly convex the optimum leaves the simplex.", _KOROMILAS, optima.off_conditions
+        "Where psi falls the simplex is no optimum; where it is convex but not strictly, the simplex is one of many.",
+        _KOROMILAS, optima.off_conditions,
     ),
     "T13": Statement(
         "The gradient of any (phi, psi) loss is that of an energy whose pair weights are held fixed.",
         _TIAN, pair_weights.coordinates,
     ),
-    "T14": Statement("The energy is half the trace of the contrastive covariance.", _TIAN, pair_weights.covariances),
+    "T14": Statement(
+        "The energy is half the trace of the contrastive covariance; a pair-weighted loss's gradient is the energy's "
+        "with weights held fixed.",
+        _TIAN, pair_weights.covariances,
+    ),
     "T15": Statement(
         "Softmax weights minimise the energy less their entropy; square weights are a projection on the simplex.",
         _TIAN, pair_weights.best_weights,
@@ -64,7 +70,9 @@ STATEMENTS: Mapping[str, Statement] = {
         "With fixed weights a deep linear network is principal component analysis.", _TIAN, networks.deep_linear
     ),
     "T17": Statement(
-        "With fixed weights a ReLU network keeps several directions, a linear one a single one.", _TIAN, networks.relu
+        "With equal pair weights, one-hot inputs and norm 1 of each hidden unit, the layer before a ReLU has fixed "
+        "points of several directions; a linear one keeps a single one.",
+        f"after {_TIAN}", networks.relu,
     ),
     "T18": Statement("The gradient through the pair weights is another one.", _TIAN, pair_weights.stopped_gradient),
     "T19": Statement(
