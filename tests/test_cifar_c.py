@@ -9,6 +9,8 @@ from studies_for_tests import tiny
 
 from robustness.data import DataError, Split, Splits, cifar_c, load
 from robustness.plan import plan
+from robustness.sweep.images import _arrays as arrays_of
+from robustness.sweep.images import splits_of
 from robustness.training import train_pack
 from robustness.trial import Trial
 from search_spaces import StudyError
@@ -78,6 +80,13 @@ def test_a_corrupted_image_finds_the_clean_one_at_its_own_place(tmp_path, images
     (result,) = train_pack([trial()], splits=splits(images, folder))
     assert result.status == "ok"
     assert result.outcomes["retrieval_cifar_c_top1"] == pytest.approx(7 / 10)
+
+
+def test_workers_are_told_where_the_files_are(tmp_path, images):
+    before = splits(images, tmp_path)
+    after = splits_of(arrays_of(before))
+    assert after.corrupted == tmp_path
+    assert torch.equal(after.test.images, before.test.images)
 
 
 def test_images_come_by_file_and_severity(tmp_path, images):

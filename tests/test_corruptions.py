@@ -10,12 +10,16 @@ from studies_for_tests import tiny
 from robustness import store
 from robustness.data import load
 from robustness.data.corruptions import CORRUPTIONS, SEVERITIES, corrupted
-from robustness.plan import plan
+from robustness.metrics import retrieval_top1
+from robustness.plan import pack_costs, plan
+from robustness.seeds import derive
 from robustness.training import train_pack
+from robustness.training.corrupted import corrupted_outcomes
+from robustness.training.member import members_of
 from robustness.trial import Trial
 from search_spaces import StudyError
 
-SHAPES = [(4, 1, 8, 8), (3, 3, 32, 32), (2, 3, 17, 40)]
+SHAPES = [(4, 1, 8, 8), (4, 1, 9, 9), (3, 3, 32, 32), (2, 3, 17, 40)]
 
 
 def images(*shape, seed=0):
@@ -53,10 +57,35 @@ def test_images_are_corrupted_one_by_one(name):
     torch.testing.assert_close(corrupted(clean[order], name, severity=4, seed=0), whole[order], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", sorted(set(CORRUPTIONS) - {"noise"}))
+def test_other_images_of_a_batch_change_nothing(name):
+    clean = images(3, 3, 12, 12) * torch.tensor([0.2, 0.6, 1.0])[:, None, None, None]
+    whole = corrupted(clean, name, severity=4, seed=0)
+    alone = torch.cat([corrupted(image[None], name, severity=4, seed=0) for image in clean])
+    torch.testing.assert_close(alone, whole, rtol=0, atol=1e-6)
+
+
+def test_blur_is_as_wide_as_the_shorter_side_says():
+    point = torch.zeros(1, 1, 16, 40, dtype=torch.float64)
+    point[..., 8, 20] = 1
+    row = corrupted(point, "blur", severity=3, seed=0)[0, 0].sum(0)
+    places = torch.arange(40) - 20
+    assert (row * places**2).sum().sqrt().item() == pytest.approx(0.08 * 16, rel=0.01)
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_digits_suffer_more_with_each_severity(name):
+    clean = load({"dataset": "digits"}).test.images
+    views = [corrupted(clean, name, severity=severity, seed=1) for severity in range(1, SEVERITIES + 1)]
+    distances = [(view - clean).double().square().mean().item() for view in views]
+    assert distances[0] > 1e-4
+    assert all(one < other for one, other in itertools.pairwise(distances))
+
+
 def slow(name, image):
     """Severity 3 of one channel of 8 x 8, pixel by pixel."""
     mean, result = sum(map(sum, image)) / 64, [[0.0] * 8 for _ in range(8)]
-    deviation = 0.06 * 8
+    deviation = 0.08 * 8
     weights = [math.exp(-((k - 2) ** 2) / (2 * deviation**2)) for k in range(5)]
     for row in range(8):
         for column in range(8):
@@ -127,6 +156,28 @@ def test_retrieval_is_told_for_each_corruption_and_severity():
     assert shares[0, 0] > shares[0, 4]
 
 
+def test_it_is_representations_that_find_each_other():
+    (member,) = members_of([trial()], torch.device("cpu"))
+    clean = load({"dataset": "digits"}).test.images[:100]
+    found = corrupted_outcomes(member, clean)["retrieval_severities"]
+    seed = derive(member.trial.seed, "corrupt", "pixelate", 5)
+    views = corrupted(clean, "pixelate", severity=5, seed=seed)
+    of_h, of_z = (retrieval_top1(member.network(views)[k], member.network(clean)[k]) for k in (0, 1))
+    assert found[-1] == of_h != of_z
+
+
+def test_a_scheduler_needs_an_outcome_measured_on_the_way():
+    design = {"kind": "tpe", "configurations": 5, "scheduler": "asha"}
+    with pytest.raises(StudyError, match="retrieval_corrupted_top1 is measured at the end only"):
+        plan(
+            tiny(
+                design=design,
+                evaluation={"probes": ["corruptions"], "every": 1},
+                analysis={"outcome": "retrieval_corrupted_top1"},
+            )
+        )
+
+
 def test_images_without_a_corruption_find_themselves(monkeypatch):
     monkeypatch.setattr("robustness.training.corrupted.corrupted", lambda clean, name, *, severity, seed: clean)
     (result,) = train_pack([trial()])
@@ -139,6 +190,25 @@ def test_corruptions_are_measured_at_the_end_alone():
     first, last = result.history
     assert "retrieval_corrupted_top1" not in first
     assert last["retrieval_corrupted_top1"] == result.outcomes["retrieval_corrupted_top1"]
+
+
+def test_dear_probes_raise_the_expected_seconds():
+    (plain,) = pack_costs(plan(cifar([])), every=None).values()
+    for probe in ("corruptions", "cifar_c", "gradient"):
+        (cost,) = pack_costs(plan(cifar([probe])), every=None).values()
+        assert cost > 1.02 * plain
+
+
+def cifar(probes):
+    return tiny(
+        data={"dataset": "cifar10"},
+        model={"encoder": "convnet_small"},
+        families={"nt_xent": {}},
+        axes={"batch_size": 4},
+        seeds=1,
+        evaluation={"probes": probes},
+        analysis={"outcome": "final_loss"},
+    )
 
 
 def test_an_outcome_that_no_probe_measures_is_one_line():

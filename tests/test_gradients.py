@@ -102,6 +102,15 @@ def test_the_full_batch_has_neither():
     assert (found["gradient_squared_bias"], found["gradient_variance"]) == (0, 0)
 
 
+def test_a_batch_as_large_as_the_full_one_of_more_images_has_nothing_to_compare_with(monkeypatch):
+    monkeypatch.setattr(gradients, "GRADIENT_IMAGES", 16)
+    (member,) = members_of(trials("nt_xent", batch_size=16), CPU)
+    found = gradient_outcomes(member, first_images(20))
+    assert found["gradient_norm"] > 0
+    assert math.isnan(found["gradient_squared_bias"])
+    assert math.isnan(found["gradient_variance"])
+
+
 def test_a_gradient_of_zero_has_no_relative_error():
     (member,) = members_of(trials("nt_xent"), CPU)
     for weights in member.network.parameters():
@@ -119,6 +128,16 @@ def test_measuring_changes_nothing():
     one, other = (train_pack([trial], every=1, keep_weights=True)[0] for trial in (plain, measured))
     assert all(torch.equal(one.weights[name], other.weights[name]) for name in one.weights)
     assert "gradient_norm" not in one.outcomes
+
+
+def test_batch_normalisation_uses_running_statistics_and_keeps_them():
+    (member,) = members_of(trials("nt_xent", batch_size=3, model={"projector_batch_norm": True}), CPU)
+    before = {name: value.clone() for name, value in member.network.state_dict().items()}
+    assert any("running" in name for name in before)
+    splits = first_images(7)
+    found = gradient_outcomes(member, splits)["gradient_norm"]
+    assert all(torch.equal(value, before[name]) for name, value in member.network.state_dict().items())
+    assert found == pytest.approx(by_hand(member, splits, 3)[0], rel=1e-9)
 
 
 def test_a_fresh_encoder_is_measured_too():

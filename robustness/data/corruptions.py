@@ -23,10 +23,10 @@ Images = Float[Tensor, "n channels height width"]
 SEVERITIES = 5
 
 _DEVIATIONS = (0.05, 0.1, 0.15, 0.25, 0.4)
-_WIDTHS = (0.02, 0.04, 0.06, 0.09, 0.12)
+_WIDTHS = (0.05, 0.065, 0.08, 0.1, 0.13)
 _FACTORS = (0.6, 0.45, 0.3, 0.2, 0.1)
 _ADDED = (0.1, 0.2, 0.3, 0.4, 0.5)
-_SHARES = (0.75, 0.6, 0.5, 0.4, 0.25)
+_SHARES = (0.75, 0.6, 0.5, 0.375, 0.25)
 
 
 def noise(images: Images, severity: int, *, seed: int) -> Images:
@@ -36,7 +36,7 @@ def noise(images: Images, severity: int, *, seed: int) -> Images:
 
 
 def blur(images: Images, severity: int, *, seed: int) -> Images:
-    """A Gaussian of a deviation of .02 to .12 of the shorter side; not random."""
+    """A Gaussian of a deviation of .05 to .13 of the shorter side; not random."""
     deviation = _WIDTHS[severity - 1] * min(images.shape[-2:])
     size = 2 * math.ceil(3 * deviation) + 1
     soft: Images = gaussian_blur2d(images, (size, size), (deviation, deviation), border_type="reflect")

@@ -14,9 +14,12 @@ _SECONDS_PER_IMAGE = 1e-5
 _SECONDS_PER_EVALUATION = 0.05
 _SECONDS_PER_PROBE = 0.15
 _PASSES = 3
-_GRADIENT_BATCHES = 128
-_SECONDS_PER_GRADIENT = 0.5
 """Forward, and backward for weights and for what they multiply."""
+_GRADIENT_BATCHES = 128
+_GRADIENT_IMAGES = 1024
+_SECONDS_PER_GRADIENT = 0.5
+_VIEWS_PER_IMAGE = {"corruptions": 25, "cifar_c": 95}
+"""Corruptions times severities: so often each measured test image is embedded, once, at the end."""
 
 
 def num_updates(trial: Trial) -> int:
@@ -86,5 +89,9 @@ def _trial_cost(trial: Trial, *, every: int | None) -> float:
     per_evaluation = _SECONDS_PER_EVALUATION + num_images * forward
     evaluations = len(evaluation_updates(trial, every=every))
     if trial.training is not None and "gradient" in trial.evaluation["probes"]:
-        per_evaluation += _GRADIENT_BATCHES * per_update + _SECONDS_PER_GRADIENT
-    return per_update * num_updates(trial) + per_evaluation * evaluations + _SECONDS_PER_PROBE
+        full_batches = 2 * 2 * _GRADIENT_IMAGES * _PASSES * forward
+        per_evaluation += _GRADIENT_BATCHES * per_update + full_batches + _SECONDS_PER_GRADIENT
+    measured = min(facts.num_test, int(trial.evaluation["images"]))
+    views = measured * sum(_VIEWS_PER_IMAGE.get(probe, 0) for probe in trial.evaluation["probes"])
+    at_the_end = views * (_SECONDS_PER_IMAGE + forward) + _SECONDS_PER_PROBE
+    return per_update * num_updates(trial) + per_evaluation * evaluations + at_the_end

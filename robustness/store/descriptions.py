@@ -63,7 +63,7 @@ _OUTCOMES = {
     "retrieval_corrupted_top1": "mean of the five corruptions; share 0..1",
     "retrieval_cifar_c_top1": "the same of the corruptions of CIFAR-10-C or CIFAR-100-C; share 0..1",
     "retrieval_severities": "noise, blur, contrast, brightness, pixelate, each at severities 1 to 5: 25 shares 0..1",
-    "gradient_norm": "length of the gradient of the loss of all probed images as one batch",
+    "gradient_norm": "length of the gradient of the loss of the first 1,024 training images as one batch",
     "gradient_squared_bias": "of mini-batch gradients: squared distance of their mean from it, over its length squared",
     "gradient_variance": "of mini-batch gradients: mean squared distance from their mean, over its length squared",
     "simplex_distance": "of free embeddings: Frobenius distance of the views' inner products from the simplex's",

@@ -46,8 +46,10 @@ def gradient_outcomes(member: Member, splits: Splits) -> dict[str, float]:
         member: with a loss; its network is left as it is.
 
     Returns:
-        gradient_norm, gradient_squared_bias and gradient_variance; the last two are relative, lower is better, NaN
-        where the full batch's gradient is 0. The bias is without bias itself, so that chance may put it below 0.
+        gradient_norm, gradient_squared_bias and gradient_variance; the last two are relative, lower is better. They
+        are NaN where the full batch's gradient is 0, and where a batch has as many images as the full one but there
+        are more to train on: nothing is left to compare with. The bias is without bias itself, so that chance may
+        put it below 0.
     """
     trial = member.trial
     assert trial.training is not None
@@ -62,7 +64,8 @@ def gradient_outcomes(member: Member, splits: Splits) -> dict[str, float]:
     if not norm > 0:
         return {"gradient_norm": norm, "gradient_squared_bias": math.nan, "gradient_variance": math.nan}
     if size >= len(images):
-        return {"gradient_norm": norm, "gradient_squared_bias": 0.0, "gradient_variance": 0.0}
+        apart = 0.0 if len(images) == len(splits.train) else math.nan
+        return {"gradient_norm": norm, "gradient_squared_bias": apart, "gradient_variance": apart}
     generator = torch.Generator().manual_seed(derive(trial.seed, "gradient batches", size))
     batches = _drawn(MEAN_IMAGES // size, len(images), size, generator).to(device)
     mean = _mean_gradient(member, network, views, batches)
