@@ -111,6 +111,23 @@ def test_a_batch_as_large_as_the_full_one_of_more_images_has_nothing_to_compare_
     assert math.isnan(found["gradient_variance"])
 
 
+def test_micro_batches_bound_what_has_a_graph_and_change_nothing(monkeypatch):
+    splits, embedded, plain = first_images(7), [], gradients._embeddings
+
+    def noted(network, views):
+        embeddings = plain(network, views)
+        embedded.append((views.shape[1], embeddings.requires_grad))
+        return embeddings
+
+    monkeypatch.setattr(gradients, "_embeddings", noted)
+    training = {"epochs": 2, "precision": "float64"}
+    whole = gradient_outcomes(members_of(trials("dhel", training=training), CPU)[0], splits)
+    embedded.clear()
+    parts = gradient_outcomes(members_of(trials("dhel", training=training | {"micro_batch": 3}), CPU)[0], splits)
+    assert parts == pytest.approx(whole, rel=1e-9)
+    assert max(count for count, graph in embedded if graph) == 3
+
+
 def test_a_gradient_of_zero_has_no_relative_error():
     (member,) = members_of(trials("nt_xent"), CPU)
     for weights in member.network.parameters():

@@ -87,13 +87,25 @@ def _drawn(count: int, num_images: int, size: int, generator: torch.Generator) -
 
 
 def _mean_gradient(member: Member, network: Network, views: Float[Tensor, "2 n *image"], batches: Batches) -> Gradient:
-    """The mean of the gradients of the loss of each batch with respect to all weights, in one vector of float64."""
-    embeddings = torch.stack([network(view)[1] for view in views])
-    points = embeddings.detach().double().requires_grad_()
+    """The mean of the gradients of the loss of each batch with respect to all weights, in one vector of float64.
+
+    Where the trial has micro-batches, only one of them at a time has a graph, as in its updates.
+    """
+    parts = torch.split(views, int((member.trial.training or {}).get("micro_batch") or views.shape[1]), dim=1)
+    with torch.set_grad_enabled(len(parts) == 1):
+        embedded = [_embeddings(network, part) for part in parts]
+    points = torch.cat(embedded, dim=1).detach().double().requires_grad_()
     for some in torch.split(batches, max(1, _PAIRS_AT_ONCE // batches.shape[1] ** 2)):
         member.loss(points[0][some], points[1][some]).sum().backward()  # type: ignore[no-untyped-call]
     assert points.grad is not None
     network.zero_grad()
-    embeddings.backward((points.grad / len(batches)).to(embeddings.dtype))  # type: ignore[no-untyped-call]
-    parts = [weights.grad for weights in network.parameters() if weights.grad is not None]
-    return torch.cat([part.flatten() for part in parts]).double()
+    gradients = torch.split(points.grad / len(batches), parts[0].shape[1], dim=1)
+    for part, embeddings, gradient in zip(parts, embedded, gradients, strict=True):
+        again = embeddings if embeddings.requires_grad else _embeddings(network, part)
+        again.backward(gradient.to(again.dtype))  # type: ignore[no-untyped-call]
+    found = [weights.grad for weights in network.parameters() if weights.grad is not None]
+    return torch.cat([gradient.flatten() for gradient in found]).double()
+
+
+def _embeddings(network: Network, views: Float[Tensor, "2 n *image"]) -> Embeddings:
+    return torch.stack([network(view)[1] for view in views])
