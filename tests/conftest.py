@@ -5,6 +5,7 @@ import torch
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 # As in a worker with one CPU, so that what tests compute here equals what a sweep stores.

@@ -14,6 +14,7 @@ from robustness.plan import plan
 from robustness.sweep import cluster
 from robustness.sweep.cluster import connected
 from robustness.sweep.images import share, splits_of, stored_bytes
+from robustness.sweep.place import Place
 from robustness.training import train_pack
 from robustness.trial import Trial
 from search_spaces import StudyError
@@ -83,7 +84,7 @@ def test_images_that_are_missing_end_a_sweep_before_any_trial(tmp_path):
 def test_workers_share_one_read_only_copy_of_the_images():
     study = tiny()
     todo = plan(study)
-    with connected(None, image_bytes=stored_bytes(todo)):
+    with connected(Place(), image_bytes=stored_bytes(todo)):
         here, there = (share(study, todo, local=local)["digits"] for local in (True, False))
         arrays = [ray.get(reference) for reference in (here, here, there)]
         assert not arrays[0]["images"].flags.writeable
@@ -120,5 +121,5 @@ def test_images_that_memory_can_not_hold_are_one_line(patched, message, monkeypa
     with monkeypatch.context() as patch:
         for name in ("_memory_bytes", "_shared_memory_bytes"):
             patch.setattr(cluster, name, lambda name=name: 2**30 * (free[name] if name == patched else 100))
-        with pytest.raises(StudyError, match=message), connected(None, image_bytes=2**30):
+        with pytest.raises(StudyError, match=message), connected(Place(), image_bytes=2**30):
             pass

@@ -22,6 +22,10 @@ OutOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option("--address", help="a Ray cluster: auto or HOST:PORT [default: this machine]")
 ]
+InsecureOption = Annotated[
+    bool,
+    typer.Option("--insecure", help="join a cluster that asks for no token: whoever reaches it runs code"),
+]
 RetryOption = Annotated[bool, typer.Option("--retry-failed", help="run stored trials that failed again")]
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, metavar="N", help="train at most N trials now, in whole packs")
@@ -42,6 +46,7 @@ def run(
     study: StudyArgument,
     out: OutOption = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
     retry_failed: RetryOption = False,
     limit: LimitOption = None,
     log: LogOption = None,
@@ -51,7 +56,7 @@ def run(
 
     loaded = load_study(study)
     folder = _results(loaded, out)
-    code = _sweep(loaded, folder, address=address, retry_failed=retry_failed, limit=limit, log=log)
+    code = _sweep(loaded, folder, address=address, insecure=insecure, retry_failed=retry_failed, limit=limit, log=log)
     if is_current(folder):
         print(f"report: {folder / 'report' / 'index.html'}, written before and still right")
     else:
@@ -63,13 +68,22 @@ def sweep(
     study: StudyArgument,
     out: OutOption = None,
     address: AddressOption = None,
+    insecure: InsecureOption = False,
     retry_failed: RetryOption = False,
     limit: LimitOption = None,
     log: LogOption = None,
 ) -> int:
     """Train every planned trial that is not stored yet."""
     loaded = load_study(study)
-    return _sweep(loaded, _results(loaded, out), address=address, retry_failed=retry_failed, limit=limit, log=log)
+    return _sweep(
+        loaded,
+        _results(loaded, out),
+        address=address,
+        insecure=insecure,
+        retry_failed=retry_failed,
+        limit=limit,
+        log=log,
+    )
 
 
 def plan(study: StudyArgument) -> None:
@@ -127,6 +141,7 @@ def _sweep(
     folder: "Folder",
     *,
     address: str | None,
+    insecure: bool,
     retry_failed: bool,
     limit: int | None,
     log: list[str] | None,
@@ -135,12 +150,14 @@ def _sweep(
     from robustness.logs import check_installed, following
     from robustness.sweep import sweep as run_sweep
 
+    if insecure and address is None:
+        raise typer.BadParameter("--insecure: expected --address beside it; a cluster of this machine has a token")
     tools = log or []
     for name in tools:
         check_installed(name, option="--log")
     started = time.monotonic()
     with following(folder, tools):
-        summary = run_sweep(study, folder, address=address, retry_failed=retry_failed, limit=limit)
+        summary = run_sweep(study, folder, address=address, insecure=insecure, retry_failed=retry_failed, limit=limit)
     seconds = time.monotonic() - started
     print(
         f"{study.name}: {summary.planned:,} trials planned, {summary.trained:,} trained now in {seconds:.0f} s, "

@@ -3,10 +3,9 @@
 import logging
 import math
 import os
-import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,11 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
 import torch
+from ray._private.state import state
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from robustness.sweep.access import admitted, use_local_token
+from robustness.sweep.place import Place
 
 MOST_WORKERS = 2000
 _OBJECT_STORE_ROOM = 256 * 2**20
@@ -35,24 +38,26 @@ _OBJECT_STORE_ROOM = 256 * 2**20
 
 
 @contextmanager
-def connected(address: str | None, *, image_bytes: int = 0) -> Iterator[None]:
-    """Join the cluster at `address`, or start one on this machine that ends with the block.
+def connected(place: Place, *, image_bytes: int = 0) -> Iterator[None]:
+    """Join a cluster, or start one on this machine that ends with the block.
 
     A local cluster gets a random token unless RAY_AUTH_TOKEN gives one, so that no other user of the
     machine can run code through it and nothing is written to the home directory.
 
     Args:
-        address: of a Ray cluster; this machine unless given.
+        place: the cluster.
         image_bytes: how much of images a local cluster has to hold in memory.
 
     Raises:
-        StudyError: it can't be joined or started, or this machine has too little memory, in one line.
+        StudyError: it can't be joined or started, lets anybody in, or this machine has too little memory, in one line.
     """
     if ray.is_initialized():
         raise StudyError("Ray is running in this process already; call ray.shutdown() first")
-    if address is None:
-        # For all clusters of this process: Ray keeps the first token that it reads.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    if place.address is None:
+        use_local_token()
+        address = None
+    else:
+        address = admitted(place.address, insecure=place.insecure)
     try:
         _init(address, image_bytes)
         yield
@@ -109,21 +114,32 @@ def _gib(count: float) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
-def num_workers(study: Study, *, num_packs: int) -> int:
-    """How many workers the cluster holds at once, at most one per pack.
+def num_workers(study: Study, place: Place) -> int:
+    """How many workers the machines of the cluster hold now; at least one where machines may come.
 
     Raises:
-        StudyError: not even one.
+        StudyError: not even one, and nothing comes.
     """
-    held, resources = ray.cluster_resources(), study.resources
-    wanted = {"CPU": resources.cpus_per_pack, "GPU": resources.gpus_per_pack}
-    fits = {name: int(held.get(name, 0) / amount + 1e-9) for name, amount in wanted.items() if amount > 0}
-    for name, count in fits.items():
-        if count < 1:
-            place = f"resources.{name.lower()}s_per_pack"
-            rule = f"expected at most the {held.get(name, 0):g} that the cluster has"
-            raise StudyError(f"{study.source}: {place}: {rule}, got {wanted[name]:g}")
-    return min(num_packs, MOST_WORKERS, *fits.values())
+    wanted = {"CPU": study.resources.cpus_per_pack, "GPU": study.resources.gpus_per_pack}
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    count = sum(_fits(held, wanted) for held in nodes)
+    if count == 0 and not place.grows:
+        name = next(name for name, amount in wanted.items() if amount > nodes[0].get(name, 0.0))
+        rule = f"expected at most the {nodes[0].get(name, 0.0):g} that this machine has"
+        raise StudyError(f"{study.source}: resources.{name.lower()}s_per_pack: {rule}, got {wanted[name]:g}")
+    return max(count, 1)
+
+
+def _fits(held: Mapping[str, float], wanted: Mapping[str, float]) -> int:
+    """How many workers a machine holds, each on it as a whole; a share of a GPU is a share of one."""
+    counts = []
+    for name, amount in wanted.items():
+        has = held.get(name, 0.0)
+        if name == "GPU" and 0 < amount < 1:
+            counts.append(int(has) * int(1 / amount + 1e-9))
+        elif amount > 0:
+            counts.append(int(has / amount + 1e-9))
+    return min(counts)
 
 
 def on_this_node(actor: type) -> Any:
@@ -133,5 +149,23 @@ def on_this_node(actor: type) -> Any:
 
 
 def living_nodes() -> set[str]:
-    """The ids of the nodes of the cluster that are alive."""
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    """The ids of the nodes of the cluster that are alive and stay."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]} - leaving_nodes()
+
+
+def leaving_nodes() -> set[str]:
+    """The ids of the nodes that were told to go: preempted ones, and those that the autoscaler gives back."""
+    return set(state.get_draining_nodes())
+
+
+def node_names() -> dict[str, tuple[str, str]]:
+    """Of each living node: its address, and what kind it is, by its accelerator."""
+    prefix = "accelerator_type:"
+    return {
+        node["NodeID"]: (
+            str(node["NodeManagerAddress"]),
+            ", ".join(sorted(name.removeprefix(prefix) for name in node["Resources"] if name.startswith(prefix))),
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    }

@@ -22,6 +22,7 @@ from robustness.store import (
     write_plan,
 )
 from robustness.sweep.keep import prune
+from robustness.sweep.place import Place
 from robustness.sweep.rows import FAILED
 from robustness.training import Checkpoints
 from search_spaces.axes import StudyError
@@ -47,6 +48,7 @@ def sweep(
     folder: Path | Folder,
     *,
     address: str | None = None,
+    insecure: bool = False,
     retry_failed: bool = False,
     limit: int | None = None,
 ) -> Summary:
@@ -58,6 +60,7 @@ def sweep(
         study: what to train.
         folder: where the results are or shall be, a path or a URI; on a cluster, one that all nodes share.
         address: of a Ray cluster; this machine unless given.
+        insecure: accept a cluster whose head has no token.
         retry_failed: run failed trials again, too; their rows are replaced, and the other rows stay as they are.
         limit: train at most so many trials, in whole packs, at least one; all that are left unless given.
 
@@ -65,7 +68,7 @@ def sweep(
         StudyError, StoreError: one line; what was stored stays, and nothing is lost.
         KeyboardInterrupt: interrupted; what was stored stays, and packs that were running have a checkpoint.
     """
-    folder = open_folder(folder)
+    folder, place = open_folder(folder), Place(address, insecure)
     if isinstance(folder, Path):
         # Workers have another working directory.
         folder = folder.resolve()
@@ -79,11 +82,11 @@ def sweep(
 
         stays = before[~before["trial_id"].isin(todo["trial_id"])]
         again = frozenset(before["pack_id"]) & frozenset(todo["pack_id"])
-        launch(study, folder, Todo(todo, again, len(stays), _num_failed(stays)), address=address)
+        launch(study, folder, Todo(todo, again, len(stays), _num_failed(stays)), place)
     if study.design.adaptive and (limit is None or len(todo) < limit):
         from robustness.sweep import adaptive
 
-        adaptive.launch(study, folder, address=address, limit=None if limit is None else limit - len(todo))
+        adaptive.launch(study, folder, place, limit=None if limit is None else limit - len(todo))
         planned = read_plan(folder)
     prune(study, folder)
     after = _stored(folder, planned)

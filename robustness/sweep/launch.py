@@ -10,14 +10,16 @@ import pandas as pd
 
 from robustness.plan import pack_costs
 from robustness.store import Folder, StoreError
-from robustness.sweep.cluster import connected, living_nodes, num_workers, on_this_node
+from robustness.sweep.cluster import MOST_WORKERS, connected, living_nodes, num_workers, on_this_node
 from robustness.sweep.images import share, stored_bytes
 from robustness.sweep.interrupt import interruptible, terminable
 from robustness.sweep.packs import Images, Job
+from robustness.sweep.place import Place
 from robustness.sweep.progress import SweepProgress
 from robustness.sweep.queue import PackQueue
 from robustness.sweep.rows import by_pack
-from robustness.sweep.watch import Watch
+from robustness.sweep.stragglers import Stragglers
+from robustness.sweep.watch import Watch, WhilePacksWait
 from robustness.sweep.worker import work
 from search_spaces.study import Study
 
@@ -41,11 +43,14 @@ class Todo:
     failed: int
 
 
-def launch(study: Study, folder: Folder, todo: Todo, *, address: str | None) -> None:
+def launch(study: Study, folder: Folder, todo: Todo, place: Place) -> None:
     """Train what is left; workers store it in `folder`.
 
+    On a cluster that may grow, as many workers wait for machines as packs wait for workers, so that its autoscaler
+    sees what is wanted; once no pack waits, nor do they.
+
     Args:
-        address: of a Ray cluster; this machine unless given.
+        place: the cluster.
 
     Raises:
         StudyError: the cluster can't be joined or is too small, or images can't be read there.
@@ -56,7 +61,8 @@ def launch(study: Study, folder: Folder, todo: Todo, *, address: str | None) -> 
     counts = todo.rows["pack_id"].value_counts()
     # The most expensive first: otherwise the last one keeps a single worker busy.
     members = {pack: int(counts[pack]) for pack in sorted(costs, key=lambda pack: (-costs[pack], pack))}
-    with ready(study, folder, todo.rows, address) as (images, workers):
+    with ready(study, folder, todo.rows, place) as (images, fitting):
+        workers = min(len(members), MOST_WORKERS if place.grows else fitting)
         queue = on_this_node(PackQueue).remote(
             members, trial_timeout=study.resources.trial_timeout, living=living_nodes
         )
@@ -64,7 +70,7 @@ def launch(study: Study, folder: Folder, todo: Todo, *, address: str | None) -> 
         parameters = {"queue": queue, "planned": by_pack(todo.rows), "images": images}
         job = job_of(study, folder, todo.again)
         with progress, interruptible() as interrupt:
-            watch = Watch(queue, progress, interrupt)
+            watch = Watch(queue, progress, interrupt, stragglers=Stragglers(costs))
             try:
                 _tune(tune.with_parameters(work, job=job, **parameters), job, watch, workers=workers)
                 watch.show()
@@ -80,23 +86,23 @@ def launch(study: Study, folder: Folder, todo: Todo, *, address: str | None) -> 
 
 
 @contextmanager
-def ready(study: Study, folder: Folder, todo: pd.DataFrame, address: str | None) -> Iterator[tuple[Images, int]]:
+def ready(study: Study, folder: Folder, todo: pd.DataFrame, place: Place) -> Iterator[tuple[Images, int]]:
     """A cluster on which trials can run; SIGTERM interrupts like Ctrl-C.
 
     Args:
         folder: of the results.
         todo: planned trials, whose images are read.
-        address: of a Ray cluster; this machine unless given.
+        place: the cluster.
 
     Yields:
-        The name of each data set with Ray's reference to its arrays, and how many workers the cluster holds at once.
+        The name of each data set with Ray's reference to its arrays, and how many workers the cluster holds now.
 
     Raises:
         StudyError: the cluster can't be joined or is too small, or images can't be read there.
     """
-    with connected(address, image_bytes=stored_bytes(todo)), terminable():
-        workers = num_workers(study, num_packs=todo["pack_id"].nunique())
-        yield share(study, todo, local=address is None), workers
+    with connected(place, image_bytes=stored_bytes(todo)), terminable():
+        workers = num_workers(study, place)
+        yield share(study, todo, local=not place.grows), workers
 
 
 def job_of(study: Study, folder: Folder, again: frozenset[str]) -> Job:
@@ -129,7 +135,7 @@ def _tune(trainable: Any, job: Job, watch: Watch, *, workers: int) -> None:
         tune.Tuner(
             tune.with_resources(trainable, {"cpu": job.cpus, "gpu": job.gpus}),
             param_space={"worker": tune.grid_search(list(range(workers)))},
-            tune_config=tune.TuneConfig(reuse_actors=True),
+            tune_config=tune.TuneConfig(scheduler=WhilePacksWait(watch), reuse_actors=True),
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=scratch,

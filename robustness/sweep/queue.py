@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from robustness.sweep.turns import Ended, Fallen, News, Turn
+from robustness.sweep.turns import Ended, Fallen, News, Running, Turn
 
 MOST_DEATHS = 3
 """How often in a row a pack may take its worker down, without progress, before its members run alone."""
@@ -20,6 +20,8 @@ class _Held:
     node: str
     share: float = 0.0
     deadline: float | None = None
+    begun: tuple[float, float] | None = None
+    """When, and from which share on."""
 
 
 @dataclass
@@ -33,14 +35,14 @@ class _Apart:
 class PackQueue:
     """Runs as one actor, which workers ask for their turns.
 
-    The turn of a worker that dies is given to another one. Deaths count while their node lives and the checkpoint
-    makes no progress. After three, or when it ran out of time, a pack's members run alone; one that then ends its
-    worker again has fallen, and the pack is put together when all members have run.
+    The turn of a worker that dies is given to another one. Deaths count while their node lives and stays and the
+    checkpoint makes no progress. After three, or when it ran out of time, a pack's members run alone; one that then
+    ends its worker again has fallen, and the pack is put together when all members have run.
 
     Args:
         packs: how many members each pack has, in the order in which they are handed out.
         trial_timeout: seconds that a trial may take, for reasons; None if there is no limit.
-        living: the nodes that are alive; asked only where a worker has died.
+        living: the nodes that are alive and stay; asked only where a worker has died.
         clock: seconds.
     """
 
@@ -59,6 +61,8 @@ class PackQueue:
         self.interrupted = False
         self.held: dict[str, _Held] = {}
         self.dead: set[str] = set()
+        self.leaving: set[str] = set()
+        self.moving: set[str] = set()
         self.idle_deaths = 0
         self.deaths: dict[Turn, list[tuple[str, str]]] = {}
         self.shares: dict[Turn, float] = {}
@@ -67,13 +71,15 @@ class PackQueue:
         self.lines: list[str] = []
 
     def take(self, worker: str, node: str) -> Turn | None:
-        """The next turn of this worker; None when there is none, or the sweep ends.
+        """The next turn of this worker; None when there is none, the sweep ends, or the worker shall move.
 
         Args:
             worker: the name of the Tune trial, a slash, and what tells its lives apart.
             node: where it runs.
         """
         self.idle_deaths = 0
+        if node in self.leaving:
+            return None
         while self.waiting and self.goes_on() and worker not in self.dead:
             turn = self.waiting.popleft()
             if self._kills(turn):
@@ -91,15 +97,29 @@ class PackQueue:
         if share > self.shares.get(held.turn, 0.0):
             self.shares[held.turn] = share
             self.deaths.pop(held.turn, None)
-        held.share = share
+        held.share, held.begun = share, (self.clock(), share)
         held.deadline = None if seconds is None else self.clock() + seconds
 
     def advance(self, worker: str, share: float) -> bool:
         """The worker got so far; False where it shall end."""
-        if worker not in self.held:
+        held = self.held.get(worker)
+        if held is None:
             return False
-        self.held[worker].share = share
-        return self.goes_on()
+        held.share = share
+        return self.goes_on() and held.node not in self.leaving
+
+    def moves(self, worker: str, node: str) -> bool:
+        """Whether a worker without a turn shall end so that another one starts elsewhere: its node leaves."""
+        if node not in self.leaving or not self.goes_on():
+            return False
+        self.moving.add(_trial(worker))
+        return True
+
+    def leave(self, nodes: Mapping[str, str]) -> None:
+        """These nodes, by id with their address, are told to go: their workers save where they are and move."""
+        for node in nodes.keys() - self.leaving:
+            self.leaving.add(node)
+            self.lines.append(f"{nodes[node]} is told to go: its packs are saved and go on elsewhere")
 
     def finish(self, worker: str, failed: int = 0, message: str = "") -> None:
         """The worker stored its pack, or kept what came of a member that ran alone."""
@@ -128,8 +148,10 @@ class PackQueue:
         Args:
             cause: as far as it is known.
         """
-        workers = [worker for worker in self.held if worker.rpartition("/")[0] == trial]
-        if not workers:
+        workers = [worker for worker in self.held if _trial(worker) == trial]
+        if not workers and trial in self.moving:
+            self.moving.discard(trial)
+        elif not workers:
             self.idle_deaths += 1
             if self.idle_deaths >= MOST_IDLE_DEATHS:
                 self.stop(f"{MOST_IDLE_DEATHS} workers in a row died before they trained: {cause}")
@@ -160,7 +182,13 @@ class PackQueue:
         """What happened since this was last asked."""
         turns = self.shares | {held.turn: held.share for held in self.held.values()}
         shares = {turn.pack: share for turn, share in turns.items() if turn.member is None}
-        news = News(self.ended, shares, self.lines)
+        now = self.clock()
+        running = [
+            Running(held.turn.pack, held.node, now - held.begun[0], held.share - held.begun[1])
+            for held in self.held.values()
+            if held.begun is not None and held.turn.member is None
+        ]
+        news = News(self.ended, shares, self.lines, running, len(self.waiting))
         self.ended, self.lines = [], []
         return news
 
@@ -207,3 +235,8 @@ class PackQueue:
 
     def _cause(self, turn: Turn) -> str:
         return self.deaths[turn][-1][1]
+
+
+def _trial(worker: str) -> str:
+    """The name of a worker's Tune trial."""
+    return worker.rpartition("/")[0]

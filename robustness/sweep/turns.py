@@ -1,6 +1,6 @@
 """What the queue of packs and its workers tell each other."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -38,9 +38,29 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Running:
+    """A whole pack that runs: on which node, for how many seconds, and the share of it that was gained in them."""
+
+    pack: str
+    node: str
+    seconds: float
+    gained: float
+
+
+@dataclass(frozen=True)
 class News:
-    """What happened since the last news: packs that ended, the shares of packs that run, and lines to print."""
+    """What happened since the last news, and how it stands.
+
+    Args:
+        ended: packs that ended.
+        shares: of packs that have begun.
+        lines: to print.
+        running: packs that workers have.
+        waiting: how many turns no worker has.
+    """
 
     ended: list[Ended]
     shares: dict[str, float]
     lines: list[str]
+    running: list[Running] = field(default_factory=list)
+    waiting: int = 0

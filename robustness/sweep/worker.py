@@ -20,7 +20,9 @@ from robustness.sweep.watchdog import watchdog
 from robustness.training import Interrupted
 from robustness.trial import TrialResult
 
-_SECONDS_BETWEEN_REPORTS = 1.0
+
+class MachineLeavesError(Exception):
+    """The machine is told to go: Tune, which takes it for a failure, starts another worker elsewhere."""
 
 
 def work(config: dict[str, Any], *, queue: Any, planned: pa.Table, job: Job, images: Images) -> None:
@@ -32,6 +34,9 @@ def work(config: dict[str, Any], *, queue: Any, planned: pa.Table, job: Job, ima
     """
     worker = _Worker(queue, job, images, name=f"{tune.get_context().get_trial_id()}/{uuid4().hex}")
     node = ray.get_runtime_context().get_node_id()
+    if not (job.folder / "plan.parquet").exists():
+        place = ray.util.get_node_ip_address()
+        ray.get(queue.stop.remote(f"{job.folder}: {place} does not see this folder; use one that all machines share"))
     while (turn := ray.get(queue.take.remote(worker.name, node))) is not None:
         try:
             worker.do(turn, members_of(planned, turn.pack))
@@ -43,6 +48,8 @@ def work(config: dict[str, Any], *, queue: Any, planned: pa.Table, job: Job, ima
         except (StoreError, OSError, RayError) as error:
             ray.get(queue.stop.remote(_reason(error, job)))
             ray.get(queue.give_back.remote(worker.name))
+    if ray.get(queue.moves.remote(worker.name, node)):
+        raise MachineLeavesError
 
 
 def device_of(job: Job) -> torch.device:
@@ -108,7 +115,7 @@ class _Worker:
 
         def report(share: float) -> None:
             nonlocal last
-            if time.monotonic() - last >= _SECONDS_BETWEEN_REPORTS:
+            if time.monotonic() - last >= self.job.report_seconds:
                 last = time.monotonic()
                 if not self._ask(self.queue.advance, share):
                     raise Interrupted

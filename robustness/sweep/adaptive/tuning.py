@@ -14,6 +14,7 @@ from robustness.sweep.interrupt import interruptible
 from robustness.sweep.launch import Todo, job_of, ready
 from robustness.sweep.launch import launch as launch_packs
 from robustness.sweep.packs import Images
+from robustness.sweep.place import Place
 from robustness.sweep.progress import SweepProgress
 from robustness.sweep.rows import FAILED
 from robustness.trial import Trial
@@ -33,14 +34,14 @@ MOST_DEATHS = 3
 """How often a configuration may take its worker down before its trials are left for the end of the sweep."""
 
 
-def launch(study: Study, folder: Folder, *, address: str | None, limit: int | None = None) -> None:
+def launch(study: Study, folder: Folder, place: Place, *, limit: int | None = None) -> None:
     """Suggest, train and store configurations until each family has as many as the design says.
 
     All planned trials of the study are stored before. What is left when a configuration took its workers down is run
     at the end, as the trials of any other study are.
 
     Args:
-        address: of a Ray cluster; this machine unless given.
+        place: the cluster.
         limit: train at most so many trials, at least those of one configuration; None means all that are left.
 
     Raises:
@@ -54,15 +55,15 @@ def launch(study: Study, folder: Folder, *, address: str | None, limit: int | No
     if search.num_left == 0:
         return
     example = _example(study, search, data)
-    with ready(study, folder, example, address) as (images, workers):
-        _suggest_and_train(search, example, images, workers=workers)
+    with ready(study, folder, example, place) as (images, workers):
+        _suggest_and_train(search, example, images, workers=min(workers, search.num_left))
     if search.stop_reason is not None:
         raise StoreError(search.stop_reason)
     planned, stored = read_plan(folder), read(folder, ["trial_id", "status"])
     rows = planned[~planned["pack_id"].isin(stored_packs(folder))]
     if len(rows):
         failed = int(stored["status"].isin(FAILED).sum())
-        launch_packs(study, folder, Todo(rows, frozenset(), len(stored), failed), address=address)
+        launch_packs(study, folder, Todo(rows, frozenset(), len(stored), failed), place)
 
 
 def _example(study: Study, search: AdaptiveSearch, data: Mapping[str, TrialData]) -> pd.DataFrame:
