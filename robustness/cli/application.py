@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from robustness.cli import exports, live, results, studies, theory
+from robustness.cli import exports, jobs, live, results, studies, theory
 
 INTERRUPTED = 130
 MISTAKES = (
@@ -23,6 +23,7 @@ app = typer.Typer(
 for _command in (
     studies.run,
     studies.sweep,
+    jobs.submit,
     studies.plan,
     studies.studies,
     studies.schema,

@@ -8,31 +8,31 @@ import sys
 from typing import Literal
 
 from ray._private.services import canonicalize_bootstrap_address
-from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]  # its stubs lack them
-from ray.exceptions import AuthenticationError, RayError
+from ray._raylet import Config  # type: ignore[attr-defined]  # its stubs lack them
 
 from search_spaces.axes import StudyError
 
 _SECONDS_TO_ANSWER = 10
 
-_WITHOUT_A_TOKEN = """
+_KNOCK = """
 import sys
-from ray._raylet import GcsClient
+from ray._raylet import AuthenticationTokenLoader, GcsClient
 from ray.exceptions import AuthenticationError
+if sys.argv[2] == "token" and not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+    sys.exit("refused")
 try:
-    GcsClient(address=sys.argv[1]).check_alive([], timeout=float(sys.argv[2]))
+    GcsClient(address=sys.argv[1]).check_alive([], timeout=float(sys.argv[3]))
 except AuthenticationError:
-    print("refused")
-else:
-    print("let in")
+    sys.exit("refused")
+sys.exit("let in")
 """
-"""Runs in a process of its own: Ray keeps the first token that a process reads."""
+"""Runs in a process of its own: Ray keeps the first token that a process reads, and logs below Python."""
 
 
 def use_local_token() -> None:
     """A token for clusters that this process starts: a random one unless one is given; nothing is written to a file."""
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    _use("token")
+    use_token(True)
 
 
 def admitted(address: str, *, insecure: bool) -> str:
@@ -47,20 +47,12 @@ def admitted(address: str, *, insecure: bool) -> str:
     """
     place = f"--address {address}"
     found = _resolved(address)
-    if _lets_anybody_in(found, place):
-        if not insecure:
-            rule = "its head has no token: whoever reaches its port can run code on all of its machines"
-            raise StudyError(f"{place}: {rule}; start it with RAY_AUTH_MODE=token, or accept that with --insecure")
-        _use("disabled")
-        return found
-    _use("token")
-    try:
-        GcsClient(address=found).check_alive([], timeout=_SECONDS_TO_ANSWER)
-    except AuthenticationError:
-        rule = "the cluster refuses this token, or there is none; it is read from RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH"
-        raise StudyError(f"{place}: {rule} or ~/.ray/auth_token") from None
-    except RayError as error:
-        raise StudyError(f"{place}: the cluster does not answer: {_line(error)}") from None
+    guarded = not _lets_in(found, place, mode="disabled")
+    if not guarded and not insecure:
+        raise lets_anybody_in(place)
+    if guarded and not _lets_in(found, place, mode="token"):
+        raise refused(place)
+    use_token(guarded)
     return found
 
 
@@ -78,28 +70,42 @@ def _resolved(address: str) -> str:
     return str(found)
 
 
-def _lets_anybody_in(address: str, place: str) -> bool:
+def _lets_in(address: str, place: str, *, mode: Literal["token", "disabled"]) -> bool:
+    """Whether the head at this address lets a process in that shows its token, or none."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS_TO_ANSWER).close()
     except (OSError, ValueError, OverflowError) as error:
         raise StudyError(f"{place}: nothing listens at {address}: {_line(error)}") from None
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")}
-    command = [sys.executable, "-c", _WITHOUT_A_TOKEN, address, str(_SECONDS_TO_ANSWER)]
-    environment["RAY_AUTH_MODE"] = "disabled"
+    command = [sys.executable, "-c", _KNOCK, address, mode, str(_SECONDS_TO_ANSWER)]
+    environment = os.environ | {"RAY_AUTH_MODE": mode}
     try:
-        said = subprocess.run(
+        done = subprocess.run(
             command, env=environment, capture_output=True, text=True, timeout=6 * _SECONDS_TO_ANSWER, check=False
         )
+        said = done.stderr.strip().splitlines()[-1:]
     except subprocess.TimeoutExpired:
-        raise StudyError(f"{place}: no head of a Ray cluster answers at {address}") from None
-    answer = said.stdout.strip()
-    if answer not in ("refused", "let in"):
-        raise StudyError(f"{place}: no head of a Ray cluster answers at {address}: {_line(said.stderr)[-200:]}")
-    return answer == "let in"
+        said = []
+    if said not in (["refused"], ["let in"]):
+        raise StudyError(f"{place}: no head of a Ray cluster answers at {address}")
+    return said == ["let in"]
 
 
-def _use(mode: Literal["token", "disabled"]) -> None:
+def refused(place: str) -> StudyError:
+    """The error of a cluster that this process may not use."""
+    rule = "the cluster refuses this token, or there is none"
+    return StudyError(f"{place}: {rule}; it is read from RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token")
+
+
+def lets_anybody_in(place: str) -> StudyError:
+    """The error of a cluster that everybody may use."""
+    rule = "the cluster asks for no token: whoever reaches it can run code on all of its machines"
+    return StudyError(f"{place}: {rule}; start its head with RAY_AUTH_MODE=token, or accept that with --insecure")
+
+
+def use_token(use: bool) -> None:
+    """Whether this process shows its token to the clusters that it talks to; never to one that lets anybody in."""
+    mode = "token" if use else "disabled"
     if os.environ.get("RAY_AUTH_MODE") != mode:
         os.environ["RAY_AUTH_MODE"] = mode
         # Ray has read its settings when it was imported.

@@ -1,0 +1,191 @@
+"""Sweeps and jobs on a cluster of a head and three workers, some of which are lost."""
+
+import os
+import re
+import signal
+import sys
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+from cluster_for_tests import OPEN, RAY, machines
+from processes import wait_until
+from studies_for_tests import TINY, changed
+
+from robustness import store
+from robustness.plan import plan
+from robustness.sweep import sweep
+from search_spaces import load_study
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walks /proc")
+
+MANY = {
+    "training": {"updates": 150},
+    "evaluation": {"probes": ["knn"]},
+    "analysis": {"outcome": "knn_top1"},
+    "pack": {"size": 2},
+    "seeds": 3,
+}
+SECRETS = {"AWS_SECRET_ACCESS_KEY": "a-key-that-nobody-sees", "WANDB_API_KEY": "another-that-nobody-sees"}
+COMMAND = (sys.executable, "-m", "robustness.cli")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Three workers, more where a test loses one."""
+    with machines(tmp_path_factory.mktemp("cluster"), workers=3) as found:
+        found.environment |= SECRETS
+        yield found
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A study of several packs, and what one machine makes of it."""
+    folder = tmp_path_factory.mktemp("alone")
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(changed(TINY, MANY)))
+    sweep(load_study(path), folder / "out")
+    return path, outcomes(folder / "out", path)
+
+
+def outcomes(out, path):
+    """What is stored, after a look that every planned trial is there once, and nothing else is."""
+    stored = pd.read_parquet(out / "trials").set_index("trial_id")
+    assert sorted(stored.index) == sorted(plan(load_study(path))["trial_id"])
+    assert not list(out.rglob(".*.parquet*"))
+    assert not list((out / "checkpoints").glob("*"))
+    return stored[["status", *store.OUTCOMES]].sort_index()
+
+
+def check_same(out, alone):
+    path, expected = alone
+    pd.testing.assert_frame_equal(outcomes(out, path), expected, check_exact=True)
+
+
+def check_no_secrets(text, cluster):
+    for secret in (*SECRETS.values(), cluster.environment["RAY_AUTH_TOKEN"]):
+        assert secret not in text
+
+
+def files_below(folder):
+    return "".join(path.read_bytes().decode("latin-1") for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_machine_and_then_the_driver_are_killed_and_the_same_command_ends_with_the_same_bits(
+    cluster, alone, tmp_path
+):
+    out = tmp_path / "out"
+    arguments = (*COMMAND, "sweep", alone[0], "--address", cluster.address, "--out", out)
+    process = cluster.begin(*arguments, cwd=tmp_path)
+    wait_until(lambda: len(store.stored_packs(out)) > 1, process, seconds=300)
+    lost = cluster.workers[0]
+    lost.kill()
+    stored = len(store.stored_packs(out))
+    wait_until(lambda: len(store.stored_packs(out)) > stored, process, seconds=300)
+    process.kill()
+    process.wait()
+    # A new machine, as an autoscaler or a queue of jobs would give one.
+    cluster.add()
+    done = cluster.run(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "27 trials planned" in done.stdout
+    check_same(out, alone)
+    check_no_secrets(done.stdout + done.stderr + files_below(tmp_path), cluster)
+
+
+def test_a_machine_that_is_told_to_go_saves_its_packs(cluster, alone, tmp_path):
+    out = tmp_path / "out"
+    long = tmp_path / "long.yaml"
+    long.write_text(alone[0].read_text().replace("updates: 150", "updates: 1500").replace("seeds: 3", "seeds: 1"))
+    arguments = (*COMMAND, "sweep", long, "--address", cluster.address, "--out", out)
+    process = cluster.begin(*arguments, cwd=tmp_path)
+    wait_until(lambda: store.stored_packs(out), process, seconds=300)
+    node = next(node for node, address in cluster.nodes().items() if address != cluster.head.address)
+    drained = cluster.run(
+        RAY, "drain-node", "--address", cluster.address, "--node-id", node, "--reason",
+        "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "600", cwd=tmp_path,
+    )  # fmt: skip
+    assert drained.returncode == 0, drained.stderr
+    # Long before the first checkpoint would be due.
+    wait_until(lambda: list((out / "checkpoints").glob("*/*")), process, seconds=30)
+    assert process.wait(400) == 0, (tmp_path / "stderr").read_text()
+    said = (tmp_path / "stderr").read_text()
+    assert "is told to go: its packs are saved and go on elsewhere" in said
+    assert "worker died" not in said
+    outcomes(out, long)
+
+
+def test_a_job_whose_driver_is_killed_goes_on_as_another_job(cluster, alone, tmp_path):
+    out = tmp_path / "out"
+    arguments = (*COMMAND, "submit", alone[0], "--address", cluster.url, "--out", out)
+    process = cluster.begin(*arguments, "--wait", cwd=tmp_path)
+    wait_until(lambda: store.stored_packs(out), process, seconds=300)
+    (driver,) = drivers(out)
+    os.kill(driver, signal.SIGKILL)
+    assert process.wait(120) not in (0, 2)
+    done = cluster.run(*arguments, "--follow", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "27 trials planned" in done.stdout
+    assert "submitted as raysubmit_" in done.stdout
+    check_same(out, alone)
+    jobs = cluster.run(RAY, "job", "list", cwd=tmp_path, RAY_API_SERVER_ADDRESS=cluster.url)
+    assert str(out) in jobs.stdout
+    check_no_secrets(done.stdout + done.stderr + jobs.stdout + files_below(tmp_path), cluster)
+
+
+def drivers(out):
+    """The processes of `robustness sweep` that write there, however their commands are wrapped."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "sweep" in words and str(out) in words and "python" in words[0]:
+            found.append(process.pid)
+    return found
+
+
+def test_a_job_that_fails_has_the_exit_code_of_its_sweep(cluster, tmp_path):
+    study = tmp_path / "missing.yaml"
+    study.write_text(yaml.safe_dump(changed(TINY, {"data": {"npz": "none.npz"}})))
+    arguments = (*COMMAND, "submit", study, "--address", cluster.url, "--out", tmp_path / "out", "--follow")
+    done = cluster.run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == ""
+    assert "none.npz" in done.stdout.splitlines()[-2]
+
+
+@pytest.mark.parametrize("token", ["", "0" * 64])
+@pytest.mark.parametrize("command", ["sweep", "submit"])
+def test_without_the_token_nobody_gets_in(cluster, alone, tmp_path, command, token):
+    address = cluster.address if command == "sweep" else cluster.url
+    done = cluster.run(
+        *COMMAND, command, alone[0], "--address", address, "--out", tmp_path / "out", cwd=tmp_path, RAY_AUTH_TOKEN=token
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"--address {address}: the cluster refuses this token, or there is")
+    assert done.stderr.count("\n") == 1
+    assert not store.stored_packs(tmp_path / "out")
+
+
+def test_results_where_only_the_driver_sees_them_are_one_line(cluster, alone, tmp_path):
+    if not cluster.head.network:
+        pytest.skip("these machines have one disk")
+    out = f"{cluster.sessions}/out"
+    done = cluster.run(*COMMAND, "sweep", alone[0], "--address", cluster.address, "--out", out, cwd=tmp_path)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert re.fullmatch(rf"{out}: 10\.77\.0\.\d does not see this folder; use one that all machines share", last)
+
+
+def test_a_cluster_that_asks_for_no_token_is_used_only_by_those_who_accept_that(alone, tmp_path):
+    with machines(tmp_path, workers=1, environment=OPEN) as cluster:
+        for command, address in (("sweep", cluster.address), ("submit", cluster.url)):
+            arguments = (*COMMAND, command, alone[0], "--address", address, "--out", tmp_path / command)
+            done = cluster.run(*arguments, cwd=tmp_path)
+            assert done.returncode == 2
+            assert f"--address {address}: the cluster asks for no token" in done.stderr
+            assert "--insecure" in done.stderr
+        arguments = (*COMMAND, "sweep", alone[0], "--address", cluster.address, "--out", tmp_path / "out")
+        done = cluster.run(*arguments, "--insecure", "--limit", "1", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert len(store.stored_packs(tmp_path / "out")) == 1
