@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from robustness.sweep.cause import cause_of
 from robustness.sweep.queue import MOST_DEATHS, MOST_IDLE_DEATHS, PackQueue
-from robustness.sweep.turns import Ended, Fallen, Turn
+from robustness.sweep.turns import Ended, Fallen, Running, Turn
 
 HERE = "node"
 LIVES = count()
@@ -218,6 +218,52 @@ def test_whatever_happens_every_pack_ends_exactly_once(sizes, events):
     if queue.goes_on():
         assert sorted(ended) == sorted(packs)
     assert len(ended) == len(set(ended))
+
+
+def test_workers_of_a_machine_that_leaves_give_back_what_they_have_and_move():
+    queue = queue_of({"a": 2, "b": 1})
+    queue.take("w/0", "spot")
+    queue.begin("w/0", 0.0, None)
+    assert queue.advance("w/0", 0.5)
+    queue.leave({"spot": "10.0.0.7"})
+    queue.leave({"spot": "10.0.0.7"})
+    assert queue.news().lines == ["10.0.0.7 is told to go: its packs are saved and go on elsewhere"]
+    assert not queue.advance("w/0", 0.6)
+    queue.give_back("w/0")
+    assert queue.take("w/0", "spot") is None
+    assert queue.moves("w/0", "spot")
+    # Tune reports the end of each as a death, which is none.
+    for _ in range(MOST_IDLE_DEATHS + 1):
+        queue.moves("w/0", "spot")
+        queue.died("w", "moved")
+    assert queue.goes_on()
+    assert queue.news().shares["a"] == 0.6
+    assert queue.take("w/1", HERE) == Turn("a")
+
+
+def test_a_worker_stays_where_its_machine_does_and_ends_with_the_sweep():
+    queue = queue_of({"a": 1})
+    assert not queue.moves("w/0", HERE)
+    queue.leave({"spot": "10.0.0.7"})
+    queue.interrupt()
+    assert not queue.moves("w/0", "spot")
+
+
+def test_deaths_on_a_machine_that_leaves_do_not_count():
+    queue = queue_of({"a": 2}, living=())
+    die(queue, times=MOST_DEATHS + 1)
+    assert queue.take("x/0", HERE) == Turn("a")
+
+
+def test_news_tell_who_runs_how_long_and_how_many_wait():
+    clock = Clock()
+    queue = queue_of({"a": 1, "b": 1, "c": 1}, clock=clock)
+    queue.take("w/0", HERE)
+    assert (queue.news().running, queue.news().waiting) == ([], 2)
+    queue.begin("w/0", 0.25, None)
+    clock.now = 8.0
+    queue.advance("w/0", 0.75)
+    assert queue.news().running == [Running("a", HERE, seconds=8.0, gained=0.5)]
 
 
 def test_causes_are_one_line_in_our_words_where_they_are_known():

@@ -48,7 +48,7 @@ def main() -> None:
         code = INTERRUPTED
     except typer.TyperException as error:
         if str(error):
-            _complain(f"{error}; see {_asked()} --help")
+            _complain(f"{_said(error)}; see {_asked()} --help")
         code = 2
     except (ValueError, OSError) as error:
         if not _is_mistake(error):
@@ -58,6 +58,11 @@ def main() -> None:
     if code == INTERRUPTED:
         _complain("interrupted; what was stored stays, the same command continues")
     sys.exit(code or 0)
+
+
+def _said(error: typer.TyperException) -> str:
+    """With the name of the option or argument, where Typer itself has refused its value."""
+    return error.format_message().rstrip(".") if getattr(error, "param", None) is not None else str(error)
 
 
 def _asked() -> str:

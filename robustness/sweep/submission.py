@@ -83,7 +83,6 @@ class Jobs:
             from ray.job_submission import JobSubmissionClient
 
             self.client = JobSubmissionClient(address)
-            logging.getLogger("ray").setLevel(logging.ERROR)
             self.client.get_version()
             self.client.list_jobs()
         except AuthenticationError:
@@ -109,6 +108,8 @@ class Jobs:
             }
             if folder is not None:
                 environment["working_dir"] = str(folder)
+            # Ray tells of each file that it sends.
+            logging.disable(logging.INFO)
             try:
                 return str(
                     self.client.submit_job(
@@ -121,6 +122,8 @@ class Jobs:
                 )
             except Exception as error:
                 raise StudyError(f"--address {self.address}: the cluster refuses the job: {_line(error)}") from None
+            finally:
+                logging.disable(logging.NOTSET)
 
     def wait(self, job: str, *, show: Callable[[str], None] | None = None) -> int:
         """Wait until a job has ended.
