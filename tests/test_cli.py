@@ -389,7 +389,7 @@ def test_embed_writes_a_file_and_says_how_many_rows(tmp_path, command):
         (["{}", "--out", "e.csv"], "--out: expected a file that ends in .npz or .parquet, got 'e.csv'"),
         (["{}", "--out", "nowhere/e.npz"], "--out: nowhere: no such folder"),
         (["{}", "--out", "folder.npz"], "--out: folder.npz: can't write this file: Is a directory"),
-        (["{}"], "out; see robustness --help"),
+        (["{}"], "Missing option '--out'; see robustness --help"),
     ],
 )
 def test_a_mistake_in_embed_is_one_line(tmp_path, command, options, message):
