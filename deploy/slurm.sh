@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# A sweep in a SLURM allocation: sbatch deploy/slurm.sh STUDY OUT
+# Submitted again, or requeued after a preemption, it trains what is not stored yet. Lines to change are marked.
+#SBATCH --job-name=sweep
+#SBATCH --nodes=4                # change: machines
+#SBATCH --gpus-per-node=8        # change: GPUs of each
+#SBATCH --ntasks-per-node=1
+#SBATCH --exclusive
+#SBATCH --time=24:00:00          # change: to what your partition allows
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=B:USR1@120      # two minutes before the end, to this script
+set -euo pipefail
+
+study=${1:?usage: sbatch deploy/slurm.sh STUDY OUT}
+out=${2:?usage: sbatch deploy/slurm.sh STUDY OUT, where all machines see OUT}
+
+# change: how your machines find the program, such as: module load cuda; source ~/venv/bin/activate
+
+# A token of this job's own, in a file that only you can read; no command line shows it.
+umask 077
+RAY_AUTH_TOKEN_PATH=${HOME}/.sweep-token-${SLURM_JOB_ID}
+export RAY_AUTH_TOKEN_PATH RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+driver=${RAY_AUTH_TOKEN_PATH}.driver
+trap 'rm -f "$RAY_AUTH_TOKEN_PATH" "$driver"' EXIT
+python3 -c 'import secrets; print(secrets.token_hex(32), end="")' > "$RAY_AUTH_TOKEN_PATH"
+
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+port=$((20000 + SLURM_JOB_ID % 20000))
+
+# The first machine, where this script runs too, becomes the head and runs the sweep; its process id is kept for below.
+# shellcheck disable=SC2016  # the inner shell expands these
+srun --kill-on-bad-exit=1 ray symmetric-run --address "$head:$port" --min-nodes "$SLURM_JOB_NUM_NODES" \
+  --num-gpus "${SLURM_GPUS_ON_NODE:-0}" -- bash -c 'echo $$ > "$0"; exec "$@"' "$driver" \
+  robustness sweep "$study" --address auto --out "$out" &
+step=$!
+
+# Time is nearly up: the sweep saves what runs within ten seconds, and the job waits for its next turn.
+requeue() {
+  kill -TERM "$(cat "$driver")"
+  wait "$step" || true
+  scontrol requeue "$SLURM_JOB_ID"
+  exit 0
+}
+trap requeue USR1
+wait "$step"
