@@ -2,8 +2,13 @@
 
 import os
 import re
+import shlex
+import shutil
 import signal
+import stat
+import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -175,6 +180,31 @@ def test_results_where_only_the_driver_sees_them_are_one_line(cluster, alone, tm
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert re.fullmatch(rf"{out}: 10\.77\.0\.\d does not see this folder; use one that all machines share", last)
+
+
+def test_the_guide_goes_from_an_installed_project_to_a_job(alone, tmp_path):
+    if not shutil.which("unshare") or os.geteuid() != 0:
+        pytest.skip("a cluster with Ray's own ports needs a network of its own")
+    text = (Path(__file__).parent.parent / "docs" / "cluster.md").read_text()
+    clone, install, *rest = re.search(r"## From nothing to a job.*?```sh\n(.*?)```", text, re.DOTALL)[1].splitlines()
+    assert "git clone" in clone
+    assert "pip install -e '.[cluster]'" in install
+    assert 2 + len(rest) <= 6
+    study = shlex.quote(str(alone[0]))
+    script = "\n".join(["set -e", "ip link set lo up", *rest, "ray stop"]).replace(
+        "submit quickstart", f"submit {study}"
+    )
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_A")}
+    # Processes of its own, too: Ray looks for clusters among all, and `ray stop` ends all.
+    done = subprocess.run(
+        ["unshare", "--net", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child", "bash", "-c", script],
+        env=inherited | {"HOME": str(tmp_path), "PATH": f"{RAY.parent}{os.pathsep}{os.environ['PATH']}"},
+        cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "27 trials planned, 27 trained now" in done.stdout
+    check_same(tmp_path / "results" / "quickstart", alone)
+    assert stat.S_IMODE((tmp_path / ".ray" / "auth_token").stat().st_mode) == 0o600
 
 
 def test_a_cluster_that_asks_for_no_token_is_used_only_by_those_who_accept_that(alone, tmp_path):
