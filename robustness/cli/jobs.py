@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from robustness.cli.studies import LimitOption, RetryOption, StudyArgument
+from robustness.cli.studies import BudgetOption, LimitOption, RetryOption, StudyArgument, check_budget
 from search_spaces import load_study
 
 
@@ -38,6 +38,7 @@ def submit(
     ] = False,
     retry_failed: RetryOption = False,
     limit: LimitOption = None,
+    budget_hours: BudgetOption = None,
 ) -> int:
     """Sweep a study as a job of a Ray cluster; the same command again continues."""
     from robustness.sweep.submission import Jobs, Submission, resources_of, runtime_env_of
@@ -45,6 +46,8 @@ def submit(
     loaded = load_study(study)
     options = ["--insecure"] * insecure + ["--retry-failed"] * retry_failed
     options += [] if limit is None else ["--limit", str(limit)]
+    check_budget(budget_hours)
+    options += [] if budget_hours is None else ["--budget-hours", str(budget_hours)]
     submission = Submission(
         study,
         out,

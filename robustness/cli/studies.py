@@ -1,6 +1,7 @@
 """Commands on studies: what one asks, what it would train, and training it."""
 
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,10 @@ RetryOption = Annotated[bool, typer.Option("--retry-failed", help="run stored tr
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, metavar="N", help="train at most N trials now, in whole packs")
 ]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option("--budget-hours", metavar="H", help="save what runs and end after H hours; seeds one after another"),
+]
 LogOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -49,6 +54,7 @@ def run(
     insecure: InsecureOption = False,
     retry_failed: RetryOption = False,
     limit: LimitOption = None,
+    budget_hours: BudgetOption = None,
     log: LogOption = None,
 ) -> int:
     """Plan, sweep and report a study; again, and it continues where it stopped."""
@@ -56,7 +62,16 @@ def run(
 
     loaded = load_study(study)
     folder = _results(loaded, out)
-    code = _sweep(loaded, folder, address=address, insecure=insecure, retry_failed=retry_failed, limit=limit, log=log)
+    code = _sweep(
+        loaded,
+        folder,
+        address=address,
+        insecure=insecure,
+        retry_failed=retry_failed,
+        limit=limit,
+        budget_hours=budget_hours,
+        log=log,
+    )
     if is_current(folder):
         print(f"report: {folder / 'report' / 'index.html'}, written before and still right")
     else:
@@ -71,6 +86,7 @@ def sweep(
     insecure: InsecureOption = False,
     retry_failed: RetryOption = False,
     limit: LimitOption = None,
+    budget_hours: BudgetOption = None,
     log: LogOption = None,
 ) -> int:
     """Train every planned trial that is not stored yet."""
@@ -82,17 +98,31 @@ def sweep(
         insecure=insecure,
         retry_failed=retry_failed,
         limit=limit,
+        budget_hours=budget_hours,
         log=log,
     )
 
 
-def plan(study: StudyArgument) -> None:
-    """Show what a study would train; trains nothing and needs no data."""
+def plan(
+    study: StudyArgument,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="measure updates on this machine, for a better estimate of the time")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, metavar="N", help="when N workers would be done")
+    ] = None,
+    budget_hours: Annotated[
+        float | None, typer.Option("--budget-hours", metavar="H", help="and what they would have done after H hours")
+    ] = None,
+) -> None:
+    """Show what a study would train and how long that takes; trains nothing and needs no data."""
     import robustness.plan as planning
     from analysis.labels import short
     from analysis.table.names import LONGEST
+    from robustness.cli.estimates import print_estimate
     from robustness.trial import Trial
 
+    check_budget(budget_hours)
     loaded = load_study(study)
     rows = planning.expected(loaded)
     trials = [Trial.from_json(text) for text in rows["trial"]]
@@ -108,9 +138,7 @@ def plan(study: StudyArgument) -> None:
         counts = (configurations, seeds, len(own), own["updates"].sum(), own["images"].sum())
         table.add_row(short(str(family), longest=LONGEST), *(f"{int(count):,}" for count in counts))
     show(table)
-    hours = sum(planning.pack_costs(rows, every=loaded.evaluation.every).values()) / 3600
-    packs = rows["pack_id"].nunique()
-    print(f"{loaded.name}: {len(rows):,} trials in {packs:,} packs; about {hours:.1f} core-hours on a current CPU")
+    print_estimate(loaded, rows, measure=measure, workers=workers, budget_hours=budget_hours)
 
 
 def studies() -> None:
@@ -130,6 +158,16 @@ def schema() -> None:
     print(json.dumps(study_schema(), indent=2))
 
 
+def check_budget(hours: float | None) -> None:
+    """Refuse what is no time.
+
+    Raises:
+        BadParameter: not a positive number.
+    """
+    if hours is not None and not 0 < hours < math.inf:
+        raise typer.BadParameter(f"--budget-hours: expected a positive number of hours, got {hours:g}")
+
+
 def _results(study: Study, out: str | None) -> "Folder":
     from robustness.store import open_folder
 
@@ -144,12 +182,14 @@ def _sweep(
     insecure: bool,
     retry_failed: bool,
     limit: int | None,
+    budget_hours: float | None,
     log: list[str] | None,
 ) -> int:
-    """Trials that are left because of a limit are no failure."""
+    """Trials that are left because of a limit or a budget are no failure."""
     from robustness.logs import check_installed, following
     from robustness.sweep import sweep as run_sweep
 
+    check_budget(budget_hours)
     if insecure and address is None:
         raise typer.BadParameter("--insecure: expected --address beside it; a cluster of this machine has a token")
     tools = log or []
@@ -157,10 +197,18 @@ def _sweep(
         check_installed(name, option="--log")
     started = time.monotonic()
     with following(folder, tools):
-        summary = run_sweep(study, folder, address=address, insecure=insecure, retry_failed=retry_failed, limit=limit)
+        summary = run_sweep(
+            study,
+            folder,
+            address=address,
+            insecure=insecure,
+            retry_failed=retry_failed,
+            limit=limit,
+            budget_hours=budget_hours,
+        )
     seconds = time.monotonic() - started
     print(
         f"{study.name}: {summary.planned:,} trials planned, {summary.trained:,} trained now in {seconds:.0f} s, "
         f"{summary.failed:,} failed, {summary.left:,} left; results: {folder / 'trials'}"
     )
-    return 1 if summary.failed or (summary.left and limit is None) else 0
+    return 1 if summary.failed or (summary.left and limit is None and budget_hours is None) else 0

@@ -9,9 +9,11 @@ from robustness.plan.cost import (
     num_updates,
     pack_costs,
     steps_per_epoch,
+    update_cost,
 )
 from robustness.plan.designs import Configuration, varying_axes
 from robustness.plan.extension import extend
+from robustness.plan.schedule import ends, in_order
 from robustness.plan.trials import plan
 
 __all__ = [
@@ -20,10 +22,12 @@ __all__ = [
     "TrialData",
     "batch_policy",
     "check",
+    "ends",
     "evaluation_updates",
     "expected",
     "extend",
     "images_per_update",
+    "in_order",
     "known_configurations",
     "num_expected",
     "num_updates",
@@ -31,5 +35,6 @@ __all__ = [
     "plan",
     "steps_per_epoch",
     "suggested",
+    "update_cost",
     "varying_axes",
 ]

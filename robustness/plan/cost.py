@@ -78,13 +78,22 @@ def pack_costs(planned: pd.DataFrame, *, every: int | None) -> dict[str, float]:
     return costs
 
 
-def _trial_cost(trial: Trial, *, every: int | None) -> float:
-    model, facts = trial.model, trial.dataset
+def update_cost(trial: Trial) -> float:
+    """Expected core-seconds of an update."""
+    return _SECONDS_PER_UPDATE + images_per_update(trial) * (_SECONDS_PER_IMAGE + 2 * _PASSES * _forward(trial))
+
+
+def _forward(trial: Trial) -> float:
+    """Expected core-seconds of the network on one image."""
+    model = trial.model
     network = network_cost(
-        model["encoder"], model["projector"], dataset=facts, batch_norm=model["projector_batch_norm"]
+        model["encoder"], model["projector"], dataset=trial.dataset, batch_norm=model["projector_batch_norm"]
     )
-    forward = network.operations / _OPERATIONS_PER_SECOND
-    per_update = _SECONDS_PER_UPDATE + images_per_update(trial) * (_SECONDS_PER_IMAGE + 2 * _PASSES * forward)
+    return network.operations / _OPERATIONS_PER_SECOND
+
+
+def _trial_cost(trial: Trial, *, every: int | None) -> float:
+    facts, forward, per_update = trial.dataset, _forward(trial), update_cost(trial)
     num_images = facts.num_fit + facts.num_validation + facts.num_test
     per_evaluation = _SECONDS_PER_EVALUATION + num_images * forward
     evaluations = len(evaluation_updates(trial, every=every))

@@ -1,6 +1,7 @@
 """Plan minus store = todo; Ray Tune trains it; the store holds the result."""
 
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,7 @@ def sweep(
     insecure: bool = False,
     retry_failed: bool = False,
     limit: int | None = None,
+    budget_hours: float | None = None,
 ) -> Summary:
     """Train every planned trial that is not stored yet.
 
@@ -63,11 +65,13 @@ def sweep(
         insecure: accept a cluster whose head has no token.
         retry_failed: run failed trials again, too; their rows are replaced, and the other rows stay as they are.
         limit: train at most so many trials, in whole packs, at least one; all that are left unless given.
+        budget_hours: after so many hours, save what runs and end; seeds are then trained one after another.
 
     Raises:
         StudyError, StoreError: one line; what was stored stays, and nothing is lost.
         KeyboardInterrupt: interrupted; what was stored stays, and packs that were running have a checkpoint.
     """
+    ends_at = None if budget_hours is None else time.monotonic() + 3600 * budget_hours
     folder, place = open_folder(folder), Place(address, insecure)
     if isinstance(folder, Path):
         # Workers have another working directory.
@@ -82,11 +86,12 @@ def sweep(
 
         stays = before[~before["trial_id"].isin(todo["trial_id"])]
         again = frozenset(before["pack_id"]) & frozenset(todo["pack_id"])
-        launch(study, folder, Todo(todo, again, len(stays), _num_failed(stays)), place)
-    if study.design.adaptive and (limit is None or len(todo) < limit):
+        launch(study, folder, Todo(todo, again, len(stays), _num_failed(stays), ends_at), place)
+    over = ends_at is not None and time.monotonic() >= ends_at
+    if study.design.adaptive and (limit is None or len(todo) < limit) and not over:
         from robustness.sweep import adaptive
 
-        adaptive.launch(study, folder, place, limit=None if limit is None else limit - len(todo))
+        adaptive.launch(study, folder, place, limit=None if limit is None else limit - len(todo), ends_at=ends_at)
         planned = read_plan(folder)
     prune(study, folder)
     after = _stored(folder, planned)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustness.plan import pack_costs
+from robustness.plan import in_order, pack_costs
 from robustness.store import Folder, StoreError
 from robustness.sweep.cluster import MOST_WORKERS, connected, living_nodes, num_workers, on_this_node
 from robustness.sweep.images import share, stored_bytes
@@ -35,12 +35,15 @@ class Todo:
         rows: planned trials, packs whole, or of a pack that is stored those that run again.
         again: packs of which some trials run again.
         done, failed: how many trials stay as they are stored, for the progress bar.
+        ends_at: when running packs are saved and no others begin, on the clock of `time.monotonic`; then the seeds
+            are trained one after another, so that what is stored by then is whole.
     """
 
     rows: pd.DataFrame
     again: frozenset[str]
     done: int
     failed: int
+    ends_at: float | None = None
 
 
 def launch(study: Study, folder: Folder, todo: Todo, place: Place) -> None:
@@ -59,8 +62,8 @@ def launch(study: Study, folder: Folder, todo: Todo, place: Place) -> None:
     """
     costs = pack_costs(todo.rows, every=study.evaluation.every)
     counts = todo.rows["pack_id"].value_counts()
-    # The most expensive first: otherwise the last one keeps a single worker busy.
-    members = {pack: int(counts[pack]) for pack in sorted(costs, key=lambda pack: (-costs[pack], pack))}
+    order = in_order(todo.rows, costs, by_seed=todo.ends_at is not None)
+    members = {pack: int(counts[pack]) for pack in order}
     with ready(study, folder, todo.rows, place) as (images, fitting):
         workers = min(len(members), MOST_WORKERS if place.grows else fitting)
         queue = on_this_node(PackQueue).remote(
@@ -70,7 +73,7 @@ def launch(study: Study, folder: Folder, todo: Todo, place: Place) -> None:
         parameters = {"queue": queue, "planned": by_pack(todo.rows), "images": images}
         job = job_of(study, folder, todo.again)
         with progress, interruptible() as interrupt:
-            watch = Watch(queue, progress, interrupt, stragglers=Stragglers(costs))
+            watch = Watch(queue, progress, interrupt, stragglers=Stragglers(costs), ends_at=todo.ends_at)
             try:
                 _tune(tune.with_parameters(work, job=job, **parameters), job, watch, workers=workers)
                 watch.show()

@@ -1,5 +1,6 @@
 """The driver's side of the queue of packs: deaths, interrupts, and what there is to show."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -47,21 +48,33 @@ class Watch(Quiet):
         progress: shows how far the sweep is.
         interrupt: whether the user wants the sweep to end.
         stragglers: finds packs that are slow.
+        ends_at: when the sweep's time is up, on the clock of `time.monotonic`; never unless given.
     """
 
-    def __init__(self, queue: Any, progress: SweepProgress, interrupt: Interrupt, *, stragglers: Stragglers) -> None:
+    def __init__(
+        self,
+        queue: Any,
+        progress: SweepProgress,
+        interrupt: Interrupt,
+        *,
+        stragglers: Stragglers,
+        ends_at: float | None = None,
+    ) -> None:
         self.queue, self.progress, self.interrupt, self.stragglers = queue, progress, interrupt, stragglers
         self.last_news = self.last_look = self.last_busy = time.monotonic()
+        self.ends_at = math.inf if ends_at is None else ends_at
         self.leaving: set[str] = set()
         self.packs_wait = True
         self.told = False
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune's loop turned, which it does ten times a second at least."""
-        if self.interrupt.wanted and not self.told:
+        over = time.monotonic() >= self.ends_at
+        if (self.interrupt.wanted or over) and not self.told:
             self.told = True
             ray.get(self.queue.interrupt.remote())
-            self.progress.say("interrupted: packs save where they are; once more to leave at once")
+            why = "the budget is spent: packs save where they are"
+            self.progress.say(why if over else "interrupted: packs save where they are; once more to leave at once")
         if time.monotonic() - self.last_news >= _SECONDS_BETWEEN_NEWS:
             self.show()
 

@@ -34,7 +34,9 @@ MOST_DEATHS = 3
 """How often a configuration may take its worker down before its trials are left for the end of the sweep."""
 
 
-def launch(study: Study, folder: Folder, place: Place, *, limit: int | None = None) -> None:
+def launch(
+    study: Study, folder: Folder, place: Place, *, limit: int | None = None, ends_at: float | None = None
+) -> None:
     """Suggest, train and store configurations until each family has as many as the design says.
 
     All planned trials of the study are stored before. What is left when a configuration took its workers down is run
@@ -43,6 +45,7 @@ def launch(study: Study, folder: Folder, place: Place, *, limit: int | None = No
     Args:
         place: the cluster.
         limit: train at most so many trials, at least those of one configuration; None means all that are left.
+        ends_at: when running trials are saved and no others begin, on the clock of `time.monotonic`.
 
     Raises:
         StudyError: the cluster can't be joined or is too small, or images can't be read there.
@@ -56,14 +59,14 @@ def launch(study: Study, folder: Folder, place: Place, *, limit: int | None = No
         return
     example = _example(study, search, data)
     with ready(study, folder, example, place) as (images, workers):
-        _suggest_and_train(search, example, images, workers=min(workers, search.num_left))
+        _suggest_and_train(search, example, images, workers=min(workers, search.num_left), ends_at=ends_at)
     if search.stop_reason is not None:
         raise StoreError(search.stop_reason)
     planned, stored = read_plan(folder), read(folder, ["trial_id", "status"])
     rows = planned[~planned["pack_id"].isin(stored_packs(folder))]
     if len(rows):
         failed = int(stored["status"].isin(FAILED).sum())
-        launch_packs(study, folder, Todo(rows, frozenset(), len(stored), failed), place)
+        launch_packs(study, folder, Todo(rows, frozenset(), len(stored), failed, ends_at), place)
 
 
 def _example(study: Study, search: AdaptiveSearch, data: Mapping[str, TrialData]) -> pd.DataFrame:
@@ -75,7 +78,9 @@ def _example(study: Study, search: AdaptiveSearch, data: Mapping[str, TrialData]
     return rows.assign(pack_id=[str(number) for number in range(len(rows))])
 
 
-def _suggest_and_train(search: AdaptiveSearch, example: pd.DataFrame, images: Images, *, workers: int) -> None:
+def _suggest_and_train(
+    search: AdaptiveSearch, example: pd.DataFrame, images: Images, *, workers: int, ends_at: float | None
+) -> None:
     study, each = search.study, example["trial_id"].nunique()
     trial = Trial.from_json(example["trial"].iloc[0])
     evaluations = each * len(evaluation_updates(trial, every=study.evaluation.every))
@@ -93,7 +98,7 @@ def _suggest_and_train(search: AdaptiveSearch, example: pd.DataFrame, images: Im
         dict.fromkeys(configurations, 1.0), configurations, done=len(stored), failed=int(stored.isin(FAILED).sum())
     )
     with progress, interruptible() as interrupt:
-        watch = AdaptiveWatch(search, referee, progress, interrupt)
+        watch = AdaptiveWatch(search, referee, progress, interrupt, ends_at=ends_at)
         while search.num_left and search.stop_reason is None:
             _tune(trainable, search, watch, workers=workers)
     if interrupt.wanted:

@@ -1,5 +1,7 @@
 """The driver's side of an adaptive sweep: interrupts, deaths, and what there is to show."""
 
+import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,20 @@ class AdaptiveWatch(Quiet):
         referee: the actor of a `Referee`.
         progress: of as many packs as configurations are left, named by their numbers: one for each trial of Tune.
         interrupt: whether the user wants the sweep to end.
+        ends_at: when the sweep's time is up, on the clock of `time.monotonic`; never unless given.
     """
 
-    def __init__(self, search: AdaptiveSearch, referee: Any, progress: SweepProgress, interrupt: Interrupt) -> None:
+    def __init__(
+        self,
+        search: AdaptiveSearch,
+        referee: Any,
+        progress: SweepProgress,
+        interrupt: Interrupt,
+        *,
+        ends_at: float | None = None,
+    ) -> None:
         self.search, self.referee, self.progress, self.interrupt = search, referee, progress, interrupt
+        self.ends_at = math.inf if ends_at is None else ends_at
         self.numbers: dict[str, str] = {}
         self.shares: dict[str, float] = {}
 
@@ -39,10 +51,12 @@ class AdaptiveWatch(Quiet):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune's loop turned, which it does ten times a second at least."""
-        if self.interrupt.wanted and self.search.most != 0:
+        over = time.monotonic() >= self.ends_at
+        if (self.interrupt.wanted or over) and self.search.most != 0:
             self.search.most = 0
             self.referee.end.remote()
-            self.progress.say("interrupted: trials save where they are; once more to leave at once")
+            why = "the budget is spent: trials save where they are"
+            self.progress.say(why if over else "interrupted: trials save where they are; once more to leave at once")
         self._show()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
