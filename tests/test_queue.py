@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustness.sweep.cause import cause_of
+from robustness.sweep.interrupt import SECONDS_TO_SAVE
 from robustness.sweep.queue import MOST_DEATHS, MOST_IDLE_DEATHS, PackQueue
 from robustness.sweep.turns import Ended, Fallen, Running, Turn
 
@@ -264,6 +265,18 @@ def test_news_tell_who_runs_how_long_and_how_many_wait():
     clock.now = 8.0
     queue.advance("w/0", 0.75)
     assert queue.news().running == [Running("a", HERE, seconds=8.0, gained=0.5)]
+
+
+def test_many_workers_report_less_often_but_hear_of_an_interrupt_in_time():
+    queue = queue_of({str(number): 1 for number in range(2000)})
+    seconds = []
+    for number in range(2000):
+        queue.take(f"w{number}/0", HERE)
+        seconds.append(queue.advance(f"w{number}/0", 0.1))
+    assert (seconds[0], seconds[249], seconds[499], seconds[-1]) == (1.0, 1.0, 2.0, 4.0)
+    assert max(seconds) < SECONDS_TO_SAVE
+    queue.interrupt()
+    assert queue.advance("w0/0", 0.2) is None
 
 
 def test_causes_are_one_line_in_our_words_where_they_are_known():

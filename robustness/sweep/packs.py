@@ -33,7 +33,6 @@ class Job:
         keep_weights: whether trained networks are stored.
         trial_timeout: seconds that a trial may take; None if there is no limit.
         again: packs that are stored, of which some members run again.
-        report_seconds: between two reports of a worker to the queue.
     """
 
     folder: Folder
@@ -45,7 +44,6 @@ class Job:
     keep_weights: bool
     trial_timeout: float | None = None
     again: frozenset[str] = field(default_factory=frozenset)
-    report_seconds: float = 1.0
 
     def checkpoints(self, *names: str) -> Checkpoints:
         """Where a pack, or a member of it that runs alone, keeps its state while it trains."""

@@ -10,6 +10,12 @@ from robustness.sweep.turns import Ended, Fallen, News, Running, Turn
 MOST_DEATHS = 3
 """How often in a row a pack may take its worker down, without progress, before its members run alone."""
 
+LEAST_SECONDS, MOST_SECONDS = 1.0, 4.0
+"""Between two reports of a worker; it has to hear of an interrupt before the driver's patience ends."""
+
+MOST_REPORTS = 250
+"""A second, of all workers, as far as that is possible."""
+
 MOST_IDLE_DEATHS = 20
 """How many workers in a row may die before they take a turn."""
 
@@ -100,13 +106,19 @@ class PackQueue:
         held.share, held.begun = share, (self.clock(), share)
         held.deadline = None if seconds is None else self.clock() + seconds
 
-    def advance(self, worker: str, share: float) -> bool:
-        """The worker got so far; False where it shall end."""
+    def advance(self, worker: str, share: float) -> float | None:
+        """The worker got so far.
+
+        Returns:
+            After how many seconds it tells again, longer where many do; None where it shall save and end.
+        """
         held = self.held.get(worker)
         if held is None:
-            return False
+            return None
         held.share = share
-        return self.goes_on() and held.node not in self.leaving
+        if not self.goes_on() or held.node in self.leaving:
+            return None
+        return min(max(len(self.held) / MOST_REPORTS, LEAST_SECONDS), MOST_SECONDS)
 
     def moves(self, worker: str, node: str) -> bool:
         """Whether a worker without a turn shall end so that another one starts elsewhere: its node leaves."""

@@ -14,6 +14,7 @@ from ray.exceptions import RayActorError, RayError
 
 from robustness.store import StoreError, stored_packs
 from robustness.sweep.packs import Images, Job, store, train, train_alone
+from robustness.sweep.queue import LEAST_SECONDS
 from robustness.sweep.rows import Planned, members_of
 from robustness.sweep.turns import Turn
 from robustness.sweep.watchdog import watchdog
@@ -111,14 +112,15 @@ class _Worker:
             yield {"on_start": on_start, "on_progress": self._reporter()}
 
     def _reporter(self) -> Callable[[float], None]:
-        last = time.monotonic()
+        due = time.monotonic() + LEAST_SECONDS
 
         def report(share: float) -> None:
-            nonlocal last
-            if time.monotonic() - last >= self.job.report_seconds:
-                last = time.monotonic()
-                if not self._ask(self.queue.advance, share):
+            nonlocal due
+            if time.monotonic() >= due:
+                seconds = self._ask(self.queue.advance, share)
+                if seconds is None:
                     raise Interrupted
+                due = time.monotonic() + seconds
 
         return report
 
