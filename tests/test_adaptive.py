@@ -432,3 +432,12 @@ def test_asha_stops_poor_trials_which_are_rows_with_what_they_had_reached(tmp_pa
     for one in known_configurations(study, store.read_plan(folder)):
         epochs = list(stored.loc[list(one.trial_ids), "epochs"])
         assert epochs == sorted(epochs, reverse=True)
+
+
+def test_workers_move_from_machines_that_leave_and_stay_elsewhere():
+    referee = Referee("max", most_evaluations=8)
+    referee.leave({"spot"})
+    assert (referee.goes_on("spot"), referee.moves("spot")) == (False, True)
+    assert (referee.goes_on("other"), referee.moves("other")) == (True, False)
+    referee.end()
+    assert (referee.goes_on("other"), referee.moves("spot")) == (False, False)

@@ -31,6 +31,7 @@ class Referee:
 
     def __init__(self, mode: Literal["max", "min"], *, most_evaluations: int) -> None:
         self.ended = False
+        self.leaving: set[str] = set()
         self.asha = ASHAScheduler(time_attr="time", metric="outcome", mode=mode, max_t=most_evaluations + 1)
         self.entered: set[str] = set()
 
@@ -38,9 +39,17 @@ class Referee:
         """Let workers save where they are: the user wants it, or results can't be stored."""
         self.ended = True
 
-    def goes_on(self) -> bool:
-        """Whether the sweep does."""
-        return not self.ended
+    def leave(self, nodes: set[str]) -> None:
+        """These nodes are told to go: their workers save where they are and move."""
+        self.leaving |= nodes
+
+    def goes_on(self, node: str) -> bool:
+        """Whether a worker on this node does."""
+        return not self.ended and node not in self.leaving
+
+    def moves(self, node: str) -> bool:
+        """Whether a worker that doesn't go on shall end so that another one starts elsewhere."""
+        return not self.ended and node in self.leaving
 
     def is_poor(self, configuration: str, standing: Standing) -> bool:
         """Whether a configuration, called by the id of its first trial, shall be stopped."""

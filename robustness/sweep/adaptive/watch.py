@@ -7,10 +7,14 @@ from typing import Any
 
 from robustness.sweep.adaptive.search import AdaptiveSearch
 from robustness.sweep.cause import cause_of
+from robustness.sweep.cluster import leaving_nodes
 from robustness.sweep.interrupt import Interrupt
 from robustness.sweep.progress import SweepProgress
 from robustness.sweep.turns import Ended, News
 from robustness.sweep.watch import Quiet
+from robustness.sweep.worker import MachineLeavesError
+
+SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class AdaptiveWatch(Quiet):
@@ -35,6 +39,7 @@ class AdaptiveWatch(Quiet):
     ) -> None:
         self.search, self.referee, self.progress, self.interrupt = search, referee, progress, interrupt
         self.ends_at = math.inf if ends_at is None else ends_at
+        self.last_look, self.leaving = time.monotonic(), set[str]()
         self.numbers: dict[str, str] = {}
         self.shares: dict[str, float] = {}
 
@@ -57,12 +62,20 @@ class AdaptiveWatch(Quiet):
             self.referee.end.remote()
             why = "the budget is spent: trials save where they are"
             self.progress.say(why if over else "interrupted: trials save where they are; once more to leave at once")
+        if time.monotonic() - self.last_look >= SECONDS_BETWEEN_LOOKS:
+            self.last_look = time.monotonic()
+            if leaving := leaving_nodes() - self.leaving:
+                self.leaving |= leaving
+                self.referee.leave.remote(leaving)
         self._show()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker died; Tune starts another one in its place."""
         noted = Path(trial.error_file)
-        cause = cause_of(noted.read_text(errors="replace") if noted.is_file() else "")
+        text = noted.read_text(errors="replace") if noted.is_file() else ""
+        if MachineLeavesError.__name__ in text.rpartition("Failure # ")[2]:
+            return
+        cause = cause_of(text)
         self.progress.say(f"a worker died with a {trial.config['family']} trial, which is tried again: {cause}")
 
     def _show(self, *ended: Ended) -> None:

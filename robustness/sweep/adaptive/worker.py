@@ -17,7 +17,7 @@ from robustness.sweep.adaptive.referee import standing
 from robustness.sweep.packs import Images, Job, store, train_and_store
 from robustness.sweep.rows import FAILED, Planned, by_pack, members_of
 from robustness.sweep.watchdog import watchdog
-from robustness.sweep.worker import device_of
+from robustness.sweep.worker import MachineLeavesError, device_of
 from robustness.training import Interrupted
 from robustness.trial import Trial, TrialResult
 from search_spaces.study import Study
@@ -47,7 +47,8 @@ def work(
     """
     rows = suggested(study, data, study.families[config["family"]], [config["configuration"]])
     packs, planned = list(dict.fromkeys(rows["pack_id"])), by_pack(rows)
-    run = _Run(study, job, images, referee, name=str(rows["trial_id"].iloc[0]), device=device_of(job))
+    name, node = str(rows["trial_id"].iloc[0]), ray.get_runtime_context().get_node_id()
+    run = _Run(study, job, images, referee, name=name, device=device_of(job), node=node)
     try:
         stored = stored_packs(job.folder).intersection(packs)
         known = stored_outcomes(job.folder, study.analysis.outcome) if stored else {}
@@ -60,6 +61,8 @@ def work(
                 message = run.train(pack, members)
             tune.report(run.report(left=len(rows) - len(run.ended), message=message))
     except Interrupted:
+        if ray.get(referee.moves.remote(run.node)):
+            raise MachineLeavesError from None
         return
     except (StoreError, OSError) as error:
         said = f"{job.folder}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
@@ -73,6 +76,7 @@ class _Run:
 
     Args:
         name: by which the referee tells it from others.
+        node: where it runs.
         ended: its trials so far.
         poor: why it was stopped, None while it was not.
     """
@@ -83,6 +87,7 @@ class _Run:
     referee: Any
     name: str
     device: torch.device
+    node: str
     ended: list[Ended] = field(default_factory=list)
     poor: str | None = None
 
@@ -122,7 +127,7 @@ class _Run:
             nonlocal last
             if time.monotonic() - last >= _SECONDS_BETWEEN_LOOKS:
                 last = time.monotonic()
-                if not ray.get(self.referee.goes_on.remote()):
+                if not ray.get(self.referee.goes_on.remote(self.node)):
                     raise Interrupted
 
         return look
