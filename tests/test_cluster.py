@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -149,6 +150,20 @@ def drivers(out):
     return found
 
 
+def test_a_job_that_is_stopped_saves_what_runs(cluster, alone, tmp_path):
+    out, long = tmp_path / "out", tmp_path / "long.yaml"
+    long.write_text(alone[0].read_text().replace("updates: 150", "updates: 1500"))
+    done = cluster.run(*COMMAND, "submit", long, "--address", cluster.url, "--out", out, cwd=tmp_path)
+    job = re.search(r"submitted as (\w+);", done.stdout)[1]
+    deadline = time.monotonic() + 300
+    while not store.stored_packs(out):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    stopped = cluster.run(RAY, "job", "stop", job, cwd=tmp_path, RAY_API_SERVER_ADDRESS=cluster.url)
+    assert stopped.returncode == 0, stopped.stdout + stopped.stderr
+    assert list((out / "checkpoints").glob("*/*"))
+
+
 def test_a_job_that_fails_has_the_exit_code_of_its_sweep(cluster, tmp_path):
     study = tmp_path / "missing.yaml"
     study.write_text(yaml.safe_dump(changed(TINY, {"data": {"npz": "none.npz"}})))
@@ -182,25 +197,28 @@ def test_results_where_only_the_driver_sees_them_are_one_line(cluster, alone, tm
     assert re.fullmatch(rf"{out}: 10\.77\.0\.\d does not see this folder; use one that all machines share", last)
 
 
-def test_the_guide_goes_from_an_installed_project_to_a_job(alone, tmp_path):
+def apart(lines, folder, *, replaced=("", ""), **variables):
+    """A script in an empty home, where Ray's own ports are free, and `ray stop` ends no other cluster."""
     if not shutil.which("unshare") or os.geteuid() != 0:
-        pytest.skip("a cluster with Ray's own ports needs a network of its own")
+        pytest.skip("needs a network and processes of its own")
+    script = "\n".join(["set -e", "ip link set lo up", *lines]).replace(*replaced)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_A")}
+    path = f"{RAY.parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["unshare", "--net", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child", "bash", "-c", script],
+        env=inherited | {"HOME": str(folder), "PATH": path} | variables,
+        cwd=folder, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+
+
+def test_the_guide_goes_from_an_installed_project_to_a_job(alone, tmp_path):
     text = (Path(__file__).parent.parent / "docs" / "cluster.md").read_text()
     clone, install, *rest = re.search(r"## From nothing to a job.*?```sh\n(.*?)```", text, re.DOTALL)[1].splitlines()
     assert "git clone" in clone
     assert "pip install -e '.[cluster]'" in install
     assert 2 + len(rest) <= 6
     study = shlex.quote(str(alone[0]))
-    script = "\n".join(["set -e", "ip link set lo up", *rest, "ray stop"]).replace(
-        "submit quickstart", f"submit {study}"
-    )
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_A")}
-    # Processes of its own, too: Ray looks for clusters among all, and `ray stop` ends all.
-    done = subprocess.run(
-        ["unshare", "--net", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child", "bash", "-c", script],
-        env=inherited | {"HOME": str(tmp_path), "PATH": f"{RAY.parent}{os.pathsep}{os.environ['PATH']}"},
-        cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
+    done = apart([*rest, "ray stop"], tmp_path, replaced=("submit quickstart", f"submit {study}"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "27 trials planned, 27 trained now" in done.stdout
     check_same(tmp_path / "results" / "quickstart", alone)
