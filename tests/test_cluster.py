@@ -1,7 +1,9 @@
 """Sweeps and jobs on a cluster of a head and three workers, some of which are lost."""
 
+import json
 import os
 import re
+import secrets
 import shlex
 import shutil
 import signal
@@ -237,3 +239,27 @@ def test_a_cluster_that_asks_for_no_token_is_used_only_by_those_who_accept_that(
         done = cluster.run(*arguments, "--insecure", "--limit", "1", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert len(store.stored_packs(tmp_path / "out")) == 1
+
+
+def test_an_autoscaler_gets_machines_for_packs_that_wait(alone, tmp_path):
+    study, expected = alone
+    kind = {"node_config": {}, "resources": {"CPU": 0}, "max_workers": 0}
+    config = {
+        "cluster_name": "fake", "provider": {"type": "fake_multinode"}, "auth": {}, "head_node_type": "head",
+        "max_workers": 2, "upscaling_speed": 1, "idle_timeout_minutes": 1,
+        "available_node_types": {"head": kind, "worker": kind | {"resources": {"CPU": 1}, "max_workers": 2}},
+        "file_mounts": {}, "file_mounts_sync_continuously": False, "cluster_synced_files": [],
+        "rsync_exclude": [], "rsync_filter": [], "initialization_commands": [], "setup_commands": [],
+        "head_setup_commands": [], "worker_setup_commands": [], "head_start_ray_commands": [],
+        "worker_start_ray_commands": [],
+    }  # fmt: skip
+    (tmp_path / "cluster.json").write_text(json.dumps(config))
+    lines = [
+        f"ray start --head --num-cpus=0 --autoscaling-config={tmp_path / 'cluster.json'} --disable-usage-stats",
+        f"timeout 300 robustness sweep {shlex.quote(str(study))} --address auto --out {tmp_path / 'out'}",
+        "ray stop",
+    ]
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    done = apart(lines, tmp_path, RAY_FAKE_CLUSTER="1", AUTOSCALER_UPDATE_INTERVAL_S="1", **token)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pd.testing.assert_frame_equal(outcomes(tmp_path / "out", study), expected, check_exact=True)
