@@ -71,6 +71,12 @@ def check_same(out, alone):
     pd.testing.assert_frame_equal(outcomes(out, path), expected, check_exact=True)
 
 
+def needs_machines(cluster):
+    """Skip where all share one disk, and with it what Ray unpacks for jobs."""
+    if not cluster.head.network:
+        pytest.skip("needs machines with networks and disks of their own")
+
+
 def check_no_secrets(text, cluster):
     for secret in (*SECRETS.values(), cluster.environment["RAY_AUTH_TOKEN"]):
         assert secret not in text
@@ -125,6 +131,7 @@ def test_a_machine_that_is_told_to_go_saves_its_packs(cluster, alone, tmp_path):
 
 
 def test_a_job_whose_driver_is_killed_goes_on_as_another_job(cluster, alone, tmp_path):
+    needs_machines(cluster)
     out = tmp_path / "out"
     arguments = (*COMMAND, "submit", alone[0], "--address", cluster.url, "--out", out)
     process = cluster.begin(*arguments, "--wait", cwd=tmp_path)
@@ -153,6 +160,7 @@ def drivers(out):
 
 
 def test_a_job_that_is_stopped_saves_what_runs(cluster, alone, tmp_path):
+    needs_machines(cluster)
     out, long = tmp_path / "out", tmp_path / "long.yaml"
     long.write_text(alone[0].read_text().replace("updates: 150", "updates: 1500"))
     done = cluster.run(*COMMAND, "submit", long, "--address", cluster.url, "--out", out, cwd=tmp_path)
@@ -167,6 +175,7 @@ def test_a_job_that_is_stopped_saves_what_runs(cluster, alone, tmp_path):
 
 
 def test_a_job_that_fails_has_the_exit_code_of_its_sweep(cluster, tmp_path):
+    needs_machines(cluster)
     study = tmp_path / "missing.yaml"
     study.write_text(yaml.safe_dump(changed(TINY, {"data": {"npz": "none.npz"}})))
     arguments = (*COMMAND, "submit", study, "--address", cluster.url, "--out", tmp_path / "out", "--follow")
@@ -190,8 +199,7 @@ def test_without_the_token_nobody_gets_in(cluster, alone, tmp_path, command, tok
 
 
 def test_results_where_only_the_driver_sees_them_are_one_line(cluster, alone, tmp_path):
-    if not cluster.head.network:
-        pytest.skip("these machines have one disk")
+    needs_machines(cluster)
     out = f"{cluster.sessions}/out"
     done = cluster.run(*COMMAND, "sweep", alone[0], "--address", cluster.address, "--out", out, cwd=tmp_path)
     assert done.returncode == 2
@@ -201,13 +209,14 @@ def test_results_where_only_the_driver_sees_them_are_one_line(cluster, alone, tm
 
 def apart(lines, folder, *, replaced=("", ""), **variables):
     """A script in an empty home, where Ray's own ports are free, and `ray stop` ends no other cluster."""
-    if not shutil.which("unshare") or os.geteuid() != 0:
+    alone = ["unshare", "--net", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child"]
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs a network and processes of its own")
     script = "\n".join(["set -e", "ip link set lo up", *lines]).replace(*replaced)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_A")}
     path = f"{RAY.parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
-        ["unshare", "--net", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child", "bash", "-c", script],
+        [*alone, "bash", "-c", script],
         env=inherited | {"HOME": str(folder), "PATH": path} | variables,
         cwd=folder, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
