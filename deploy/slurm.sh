@@ -25,7 +25,8 @@ driver=${RAY_AUTH_TOKEN_PATH}.driver
 trap 'rm -f "$RAY_AUTH_TOKEN_PATH" "$driver"' EXIT
 python3 -c 'import secrets; print(secrets.token_hex(32), end="")' > "$RAY_AUTH_TOKEN_PATH"
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+machines=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${machines%%$'\n'*}
 port=$((20000 + SLURM_JOB_ID % 20000))
 
 # The first machine, where this script runs too, becomes the head and runs the sweep; its process id is kept for below.

@@ -133,6 +133,7 @@ FAKES = {
         echo "$@" > "$NOTES/robustness"; stat -c %a "$RAY_AUTH_TOKEN_PATH" > "$NOTES/mode"
         cp "$RAY_AUTH_TOKEN_PATH" "$NOTES/token"; echo "$RAY_AUTH_MODE" >> "$NOTES/mode"
         trap 'echo saved > "$NOTES/saved"; exit 130' TERM
+        touch "$NOTES/ready"
         [ -z "$LONG" ] || while true; do sleep 0.1; done
         exit "$CODE"
     """,
@@ -178,10 +179,10 @@ def test_the_slurm_script_sweeps_with_a_token_that_no_command_shows(slurm, code)
 def test_when_time_is_nearly_up_the_sweep_saves_and_the_job_waits_for_its_next_turn(slurm):
     process = slurm(LONG="yes")
     deadline = time.monotonic() + 60
-    while not (slurm.notes / "token").exists():
+    while not (slurm.notes / "ready").exists():
+        assert process.poll() is None, "the script ended first"
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    time.sleep(0.3)
     process.send_signal(signal.SIGUSR1)
     assert process.wait(60) == 0
     assert (slurm.notes / "saved").exists()
