@@ -174,6 +174,16 @@ def test_a_job_that_is_stopped_saves_what_runs(cluster, alone, tmp_path):
     assert list((out / "checkpoints").glob("*/*"))
 
 
+def test_packs_that_are_more_than_workers_wait_at_a_time_end_too(cluster, tmp_path):
+    path, levels = tmp_path / "many.yaml", {"low": 0.1, "high": 1.0, "levels": 25}
+    changes = {"training": {"updates": 1}, "evaluation": {"probes": [], "images": 16}, "pack": {"size": 1}, "seeds": 10}
+    families = {"families": {"nt_xent": {"temperature": levels}}, "analysis": {"outcome": "final_loss"}}
+    path.write_text(yaml.safe_dump(changed(TINY, changes | families | {"axes": {"batch_size": {"values": [16]}}})))
+    done = cluster.run(*COMMAND, "sweep", path, "--address", cluster.address, "--out", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "250 trials planned, 250 trained now" in done.stdout
+
+
 def test_a_job_that_fails_has_the_exit_code_of_its_sweep(cluster, tmp_path):
     needs_machines(cluster)
     study = tmp_path / "missing.yaml"

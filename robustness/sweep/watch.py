@@ -126,5 +126,7 @@ class WhilePacksWait(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         if not self.watch.packs_wait:
             for trial in tune_controller.get_trials():
                 if trial.status == Trial.PENDING:
+                    # Tune asks for its folder at the end, even of one that had no turn.
+                    trial.init_local_path()
                     tune_controller.stop_trial(trial)
         return super().choose_trial_to_run(tune_controller)
