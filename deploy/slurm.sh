@@ -21,7 +21,9 @@ out=${2:?usage: sbatch deploy/slurm.sh STUDY OUT, where all machines see OUT}
 umask 077
 RAY_AUTH_TOKEN_PATH=${HOME}/.sweep-token-${SLURM_JOB_ID}
 export RAY_AUTH_TOKEN_PATH RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300  # many machines that import from one disk take more than its 30 s
 driver=${RAY_AUTH_TOKEN_PATH}.driver
+rm -f "$driver"  # left by this job where it was killed outright before it was requeued
 trap 'rm -f "$RAY_AUTH_TOKEN_PATH" "$driver"' EXIT
 python3 -c 'import secrets; print(secrets.token_hex(32), end="")' > "$RAY_AUTH_TOKEN_PATH"
 
@@ -37,11 +39,16 @@ srun --kill-on-bad-exit=1 ray symmetric-run --address "$head:$port" --min-nodes 
 step=$!
 
 # Time is nearly up: the sweep saves what runs within ten seconds, and the job waits for its next turn.
+# shellcheck disable=SC2329  # the trap calls it
 requeue() {
-  kill -TERM "$(cat "$driver")"
+  kill -TERM "$(cat "$driver" 2> /dev/null || echo "$step")" || true  # the step, while the cluster still starts
   wait "$step" || true
   scontrol requeue "$SLURM_JOB_ID"
   exit 0
 }
 trap requeue USR1
-wait "$step"
+code=0
+wait "$step" || code=$?
+# symmetric-run ends with 0 where Ray does not start.
+[ -s "$driver" ] || { echo "the sweep was not started: Ray says why above" >&2; exit 1; }
+exit "$code"
