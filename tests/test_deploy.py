@@ -19,6 +19,7 @@ import pytest
 import ray
 import typer
 import yaml
+from ray._private.ray_constants import RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S
 
 from robustness.cli.application import app
 
@@ -64,6 +65,39 @@ def test_the_ray_job_is_what_kuberay_reads_and_a_slip_is_seen():
     assert len(rayjob_errors(job)) == 4
 
 
+def ends_well(group):
+    """What is wrong with a group of workers that may be taken away."""
+    pod = group["template"]["spec"]
+    (container,) = pod["containers"]
+    shared = {volume["name"] for volume in pod["volumes"] if volume["emptyDir"]["medium"] == "Memory"}
+    mounted = {mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == "/dev/shm"}
+    rules = {
+        "waits for checkpoints": pod["terminationGracePeriodSeconds"] > RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S + 10,
+        "may be on spot machines": any("spot" in toleration["key"] for toleration in pod["tolerations"]),
+        "chooses its GPU": bool(pod["nodeSelector"]),
+        "costs nothing while idle": group["minReplicas"] == group["replicas"] == 0,
+        "has room for images": mounted == shared != set(),
+        "has no keys": "env" not in container and pod["serviceAccountName"] == "sweep",
+    }
+    return {name for name, kept in rules.items() if not kept}
+
+
+def test_gpu_workers_may_be_taken_away_and_the_driver_and_head_stay():
+    cluster = document("rayjob.yaml")["spec"]["rayClusterSpec"]
+    driver, *gpus = cluster["workerGroupSpecs"]
+    assert len(gpus) == 2
+    assert [ends_well(group) for group in gpus] == [set(), set()]
+    for group in (cluster["headGroupSpec"], driver):
+        spot = group["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        ((term,),) = [term["matchExpressions"] for term in spot["nodeSelectorTerms"]]
+        assert "spot" in term["key"]
+        assert term["operator"] == "DoesNotExist"
+        assert "tolerations" not in group["template"]["spec"]
+    # As Kubernetes would have it unless told.
+    gpus[0]["template"]["spec"]["terminationGracePeriodSeconds"] = 30
+    assert ends_well(gpus[0]) == {"waits for checkpoints"}
+
+
 def test_the_ray_job_has_a_token_and_a_head_without_trials():
     cluster = document("rayjob.yaml")["spec"]["rayClusterSpec"]
     assert cluster["authOptions"] == {"mode": "token"}
@@ -82,6 +116,11 @@ def test_the_launcher_file_is_what_ray_reads_and_a_slip_is_seen():
     assert cluster["head_node_type"] in cluster["available_node_types"]
     for commands in (cluster["head_start_ray_commands"], cluster["worker_start_ray_commands"]):
         assert "RAY_AUTH_MODE=token ray start" in commands[-1]
+    # Ray gives the head a role of its own, which may not start machines that have one; other machines get none.
+    profiles = {
+        name: kind["node_config"]["IamInstanceProfile"] for name, kind in cluster["available_node_types"].items()
+    }
+    assert profiles["driver"] == profiles["gpu"] != profiles["head"]
     cluster["max_worker"] = cluster.pop("max_workers")
     assert len(list(validator.iter_errors(cluster))) == 1
 
@@ -128,7 +167,10 @@ FAKES = {
     # Runs its command on "all machines", which is this one.
     "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
     "scontrol": 'echo "$@" >> "$NOTES/scontrol"; [ "$1" = show ] && printf "node7\\nnode8\\n"; true',
-    "ray": 'echo "$@" > "$NOTES/ray"; while [ "$1" != -- ]; do shift; done; shift; exec "$@"',
+    "ray": """
+        echo "$@" > "$NOTES/ray"; [ -z "$NO_RAY" ] || exec sleep "$NO_RAY"
+        while [ "$1" != -- ]; do shift; done; shift; exec "$@"
+    """,
     "robustness": """
         echo "$@" > "$NOTES/robustness"; stat -c %a "$RAY_AUTH_TOKEN_PATH" > "$NOTES/mode"
         cp "$RAY_AUTH_TOKEN_PATH" "$NOTES/token"; echo "$RAY_AUTH_MODE" >> "$NOTES/mode"
@@ -155,6 +197,7 @@ def slurm(tmp_path):
             "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path),
             "NOTES": str(tmp_path / "notes"), "SLURM_JOB_ID": "41", "SLURM_JOB_NODELIST": "node[7-8]",
             "SLURM_JOB_NUM_NODES": "2", "SLURM_GPUS_ON_NODE": "8", "CODE": "0", "LONG": "",
+            "NO_RAY": "",
         }  # fmt: skip
         words = [str(BASH), str(DEPLOY / "slurm.sh"), "my study.yaml", "/shared/my results"]
         return subprocess.Popen(words, env=environment | variables)
@@ -188,6 +231,24 @@ def test_when_time_is_nearly_up_the_sweep_saves_and_the_job_waits_for_its_next_t
     assert (slurm.notes / "saved").exists()
     assert (slurm.notes / "scontrol").read_text().endswith("requeue 41\n")
     assert not list(slurm.home.glob(".sweep-token*"))
+
+
+def test_a_cluster_that_does_not_start_is_no_success(slurm):
+    (slurm.home / ".sweep-token-41.driver").write_text("1")  # of this job, when it ran before
+    assert slurm(NO_RAY="0").wait(60) == 1
+    assert not (slurm.notes / "robustness").exists()
+
+
+def test_time_that_is_up_while_the_cluster_starts_requeues_the_job(slurm):
+    process = slurm(NO_RAY="300")
+    deadline = time.monotonic() + 60
+    while not (slurm.notes / "ray").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(60) == 0
+    assert (slurm.notes / "scontrol").read_text().endswith("requeue 41\n")
 
 
 def test_the_slurm_script_says_how_it_is_used():
