@@ -16,6 +16,15 @@ TINY: dict[str, Any] = {
     },
 }
 
+MANY = {
+    "training": {"updates": 150},
+    "evaluation": {"probes": ["knn"]},
+    "analysis": {"outcome": "knn_top1"},
+    "pack": {"size": 2},
+    "seeds": 3,
+}
+"""Changes that make `TINY` a study of several packs."""
+
 
 def changed(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """The same plain study with values at dotted places replaced, or removed where the value is None."""

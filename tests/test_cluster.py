@@ -19,7 +19,7 @@ import pytest
 import yaml
 from cluster_for_tests import OPEN, RAY, machines
 from processes import wait_until
-from studies_for_tests import TINY, changed
+from studies_for_tests import MANY, TINY, changed
 
 from robustness import store
 from robustness.plan import plan
@@ -28,13 +28,6 @@ from search_spaces import load_study
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="walks /proc")
 
-MANY = {
-    "training": {"updates": 150},
-    "evaluation": {"probes": ["knn"]},
-    "analysis": {"outcome": "knn_top1"},
-    "pack": {"size": 2},
-    "seeds": 3,
-}
 SECRETS = {"AWS_SECRET_ACCESS_KEY": "a-key-that-nobody-sees", "WANDB_API_KEY": "another-that-nobody-sees"}
 COMMAND = (sys.executable, "-m", "robustness.cli")
 
@@ -172,16 +165,6 @@ def test_a_job_that_is_stopped_saves_what_runs(cluster, alone, tmp_path):
     stopped = cluster.run(RAY, "job", "stop", job, cwd=tmp_path, RAY_API_SERVER_ADDRESS=cluster.url)
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     assert list((out / "checkpoints").glob("*/*"))
-
-
-def test_packs_that_are_more_than_workers_wait_at_a_time_end_too(cluster, tmp_path):
-    path, levels = tmp_path / "many.yaml", {"low": 0.1, "high": 1.0, "levels": 25}
-    changes = {"training": {"updates": 1}, "evaluation": {"probes": [], "images": 16}, "pack": {"size": 1}, "seeds": 10}
-    families = {"families": {"nt_xent": {"temperature": levels}}, "analysis": {"outcome": "final_loss"}}
-    path.write_text(yaml.safe_dump(changed(TINY, changes | families | {"axes": {"batch_size": {"values": [16]}}})))
-    done = cluster.run(*COMMAND, "sweep", path, "--address", cluster.address, "--out", tmp_path / "out", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "250 trials planned, 250 trained now" in done.stdout
 
 
 def test_a_job_that_fails_has_the_exit_code_of_its_sweep(cluster, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from processes import descendants, gone, kill_tree, robustness, start, wait_until
 from ray.cluster_utils import Cluster
-from studies_for_tests import TINY, changed
+from studies_for_tests import MANY, TINY, changed
 
 from robustness import store
 from robustness.plan import plan
@@ -247,15 +247,6 @@ def test_a_trial_that_is_pruned_is_stopped_and_keeps_its_history():
             assert len(result.history) == 2
         else:
             assert repr(result.outcomes) == repr(other.outcomes)
-
-
-MANY = {
-    "training": {"updates": 150},
-    "evaluation": {"probes": ["knn"]},
-    "analysis": {"outcome": "knn_top1"},
-    "pack": {"size": 2},
-    "seeds": 3,
-}
 
 
 @pytest.fixture(scope="module")

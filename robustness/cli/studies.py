@@ -60,18 +60,9 @@ def run(
     """Plan, sweep and report a study; again, and it continues where it stopped."""
     from analysis.report import is_current, write
 
-    loaded = load_study(study)
-    folder = _results(loaded, out)
-    code = _sweep(
-        loaded,
-        folder,
-        address=address,
-        insecure=insecure,
-        retry_failed=retry_failed,
-        limit=limit,
-        budget_hours=budget_hours,
-        log=log,
-    )
+    # Before the sweep: the file may be edited meanwhile.
+    folder = _results(load_study(study), out)
+    code = sweep(study, out, address, insecure, retry_failed, limit, budget_hours, log)
     if is_current(folder):
         print(f"report: {folder / 'report' / 'index.html'}, written before and still right")
     else:
@@ -90,17 +81,35 @@ def sweep(
     log: LogOption = None,
 ) -> int:
     """Train every planned trial that is not stored yet."""
+    from robustness.logs import check_installed, following
+    from robustness.sweep import sweep as run_sweep
+
     loaded = load_study(study)
-    return _sweep(
-        loaded,
-        _results(loaded, out),
-        address=address,
-        insecure=insecure,
-        retry_failed=retry_failed,
-        limit=limit,
-        budget_hours=budget_hours,
-        log=log,
+    folder = _results(loaded, out)
+    check_budget(budget_hours)
+    if insecure and address is None:
+        raise typer.BadParameter("--insecure: expected --address beside it; a cluster of this machine has a token")
+    tools = log or []
+    for name in tools:
+        check_installed(name, option="--log")
+    started = time.monotonic()
+    with following(folder, tools):
+        summary = run_sweep(
+            loaded,
+            folder,
+            address=address,
+            insecure=insecure,
+            retry_failed=retry_failed,
+            limit=limit,
+            budget_hours=budget_hours,
+        )
+    seconds = time.monotonic() - started
+    print(
+        f"{loaded.name}: {summary.planned:,} trials planned, {summary.trained:,} trained now in {seconds:.0f} s, "
+        f"{summary.failed:,} failed, {summary.left:,} left; results: {folder / 'trials'}"
     )
+    # What is left because of a limit or a budget is no failure.
+    return 1 if summary.failed or (summary.left and limit is None and budget_hours is None) else 0
 
 
 def plan(
@@ -172,43 +181,3 @@ def _results(study: Study, out: str | None) -> "Folder":
     from robustness.store import open_folder
 
     return open_folder(out or f"results/{study.name}")
-
-
-def _sweep(
-    study: Study,
-    folder: "Folder",
-    *,
-    address: str | None,
-    insecure: bool,
-    retry_failed: bool,
-    limit: int | None,
-    budget_hours: float | None,
-    log: list[str] | None,
-) -> int:
-    """Trials that are left because of a limit or a budget are no failure."""
-    from robustness.logs import check_installed, following
-    from robustness.sweep import sweep as run_sweep
-
-    check_budget(budget_hours)
-    if insecure and address is None:
-        raise typer.BadParameter("--insecure: expected --address beside it; a cluster of this machine has a token")
-    tools = log or []
-    for name in tools:
-        check_installed(name, option="--log")
-    started = time.monotonic()
-    with following(folder, tools):
-        summary = run_sweep(
-            study,
-            folder,
-            address=address,
-            insecure=insecure,
-            retry_failed=retry_failed,
-            limit=limit,
-            budget_hours=budget_hours,
-        )
-    seconds = time.monotonic() - started
-    print(
-        f"{study.name}: {summary.planned:,} trials planned, {summary.trained:,} trained now in {seconds:.0f} s, "
-        f"{summary.failed:,} failed, {summary.left:,} left; results: {folder / 'trials'}"
-    )
-    return 1 if summary.failed or (summary.left and limit is None and budget_hours is None) else 0
