@@ -22,8 +22,11 @@ from robustness.training import Interrupted
 from robustness.trial import TrialResult
 
 
-class MachineLeavesError(Exception):
-    """The machine is told to go: Tune, which takes it for a failure, starts another worker elsewhere."""
+class MachineLeavesError(RayActorError):  # type: ignore[misc]  # ray ships no types
+    """The machine is told to go: Tune, to which this is a preemption and no failure, starts a worker elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(error_msg="its machine is told to go", preempted=True)
 
 
 def work(config: dict[str, Any], *, queue: Any, planned: pa.Table, job: Job, images: Images) -> None:
