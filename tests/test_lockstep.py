@@ -253,14 +253,17 @@ def test_slices_follow_from_the_trials_alone(monkeypatch):
 
 
 def test_on_a_gpu_a_slice_takes_its_share_of_what_the_process_may_use(monkeypatch):
-    memory = SimpleNamespace(total_memory=2**30)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
     trials, sizes = mixed_trials() * 100, []
-    for share in (1.0, 0.5, 0.25):
+    for memory, share in ((2**30, 1.0), (2**30, 0.5), (2**30, 0.25), (2**28, 1.0)):
+        gpu = SimpleNamespace(total_memory=memory)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, gpu=gpu: gpu)
         monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda device, share=share: share)
         sizes.append(slicing(trials, torch.device("cuda")).size)
-    assert len(trials) > sizes[0] > 1
-    assert sizes == [sizes[0], pytest.approx(sizes[0] / 2, abs=1), pytest.approx(sizes[0] / 4, abs=1)]
+    whole, half, quarter, smaller = sizes
+    assert len(trials) > whole > 1
+    assert [half, quarter] == [pytest.approx(whole / 2, abs=1), pytest.approx(whole / 4, abs=1)]
+    # A quarter of a large GPU and the whole of a small one.
+    assert smaller == quarter
 
 
 def trial_with(trial, **model):
