@@ -164,8 +164,16 @@ def test_shellcheck_has_nothing_to_say():
 
 
 FAKES = {
-    # Runs its command on "all machines", which is this one.
-    "srun": 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
+    # Runs its command here; another machine never ends by itself, as Ray's do when their head is gone.
+    "srun": """
+        wait=300
+        while [ "${1#--}" != "$1" ]; do [ "${1%=*}" != --wait ] || wait=${1#*=}; shift; done
+        "$@" & here=$!; sleep 300 & other=$!
+        trap 'kill $here $other' TERM
+        wait $here || { code=$?; kill $other; exit $code; }
+        [ "$wait" = 10 ] || wait $other
+        kill $other; exit 143
+    """,
     "scontrol": 'echo "$@" >> "$NOTES/scontrol"; [ "$1" = show ] && printf "node7\\nnode8\\n"; true',
     "ray": """
         echo "$@" > "$NOTES/ray"; [ -z "$NO_RAY" ] || exec sleep "$NO_RAY"
@@ -234,7 +242,7 @@ def test_when_time_is_nearly_up_the_sweep_saves_and_the_job_waits_for_its_next_t
 
 
 def test_a_cluster_that_does_not_start_is_no_success(slurm):
-    (slurm.home / ".sweep-token-41.driver").write_text("1")  # of this job, when it ran before
+    (slurm.home / ".sweep-token-41.sweep.code").write_text("0")  # of this job, when it ran before
     assert slurm(NO_RAY="0").wait(60) == 1
     assert not (slurm.notes / "robustness").exists()
 
